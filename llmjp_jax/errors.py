@@ -1,0 +1,61 @@
+"""The one exception for a user's mistake, and how a command ends on it.
+
+Library code raises `UserError` with one sentence that says what is wrong, where, and the fix. A command runs inside
+`exit_on_user_error`, so that its user reads that sentence instead of a traceback. A defect of ours stays a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sys
+from collections.abc import Iterator
+
+# What the file system says when the place, not the program, is at fault.
+_PLACE_ERRORS = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "operation not permitted",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than this process may write",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+}
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: a flag, a file, a configuration.
+
+    The message is one sentence: what is wrong, where (file, line, field), and the fix.
+    """
+
+
+def place_error(error: OSError) -> str | None:
+    """One sentence for an `OSError` that a full, read-only or forbidden place causes; None for any other."""
+    reason = _PLACE_ERRORS.get(error.errno)
+    if reason is None:
+        return None
+    where = error.filename if error.filename is not None else "the output folder"
+    return f"cannot write to {where}: {reason}; choose another folder or make room there"
+
+
+@contextlib.contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """Ends the process with `error: ...` and exit code 2 when the body raises a `UserError`.
+
+    Full, read-only and forbidden folders count as mistakes of the same kind. Anything else passes through.
+    """
+    try:
+        yield
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        sentence = place_error(error)
+        if sentence is None:
+            raise
+        _fail(sentence)
+
+
+def _fail(sentence: str) -> None:
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    sys.exit(2)
