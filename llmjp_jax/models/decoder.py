@@ -1,0 +1,251 @@
+"""The decoder: tokens to logits, for GPT-2 and Llama alike, and the same forward pass over a key-value cache."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from llmjp_jax.models.attention import attend, attend_cached
+from llmjp_jax.models.axes import constrain
+from llmjp_jax.models.config import ModelConfig
+from llmjp_jax.models.linear import Linear, Norm, dropout
+from llmjp_jax.models.rope import rope_table, rotate
+
+_STREAM = ("batch", "length", "activation_embed")
+
+
+class Attention(nnx.Module):
+    """Multi-head causal self-attention with grouped keys and values."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        embed, head_dim = (config.embed,), config.head_dim
+        heads, kv_heads = (config.heads, head_dim), (config.kv_heads, head_dim)
+        self.query = Linear(config, embed, heads, ("embed", "heads", "head_dim"), rngs)
+        self.key = Linear(config, embed, kv_heads, ("embed", "kv_heads", "head_dim"), rngs)
+        self.value = Linear(config, embed, kv_heads, ("embed", "kv_heads", "head_dim"), rngs)
+        self.output = Linear(config, heads, embed, ("heads", "head_dim", "embed"), rngs, residual=True)
+        self.config = config
+
+    def project(self, x, table):
+        """x [batch, length, embed] → query, key, value [batch, length, heads, head_dim], rotated if `table` is given."""
+        query = constrain(self.query(x), "batch", "length", "heads", "head_dim")
+        key = constrain(self.key(x), "batch", "length", "kv_heads", "head_dim")
+        value = constrain(self.value(x), "batch", "length", "kv_heads", "head_dim")
+        if table is not None:
+            query, key = rotate(query, table), rotate(key, table)
+        return query, key, value
+
+    def __call__(self, x, table, segment_ids, dropout_key):
+        query, key, value = self.project(x, table)
+        y = attend(query, key, value, segment_ids, backend=self.config.attention,
+                   rate=self.config.attention_dropout, dropout_key=dropout_key)  # fmt: skip
+        return self.output(constrain(y, "batch", "length", "heads", "head_dim"))
+
+
+class MLP(nnx.Module):
+    """GELU or SwiGLU between two products."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        embed, mlp = (config.embed,), (config.mlp,)
+        if config.activation == "swiglu":
+            self.gate = Linear(config, embed, mlp, ("embed", "mlp"), rngs)
+        self.up = Linear(config, embed, mlp, ("embed", "mlp"), rngs)
+        self.down = Linear(config, mlp, embed, ("mlp", "embed"), rngs, residual=True)
+        self.config = config
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        up = self.up(x)
+        if self.config.activation == "swiglu":
+            y = jax.nn.silu(self.gate(x)) * up
+        else:
+            y = jax.nn.gelu(up, approximate=self.config.activation == "gelu_tanh")
+        return self.down(constrain(y, "batch", "length", "mlp"))
+
+
+class Block(nnx.Module):
+    """Pre-norm attention and MLP, each added to the residual stream."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        self.attention_norm = Norm(config)
+        self.attention = Attention(config, rngs)
+        self.mlp_norm = Norm(config)
+        self.mlp = MLP(config, rngs)
+        self.config = config
+
+    def __call__(self, h, table, segment_ids, dropout_key):
+        keys = (None,) * 3 if dropout_key is None else jax.random.split(dropout_key, 3)
+        y = self.attention(self.attention_norm(h), table, segment_ids, keys[0])
+        h = self._add(h, dropout(y, self.config.dropout, keys[1]))
+        return self._add(h, dropout(self.mlp(self.mlp_norm(h)), self.config.dropout, keys[2]))
+
+    def extend(self, h, table, keys, values, start, length):
+        """The block on new tokens; keys, values: [batch, slots, kv_heads, head_dim], returned with the new ones in."""
+        query, key, value = self.attention.project(self.attention_norm(h), table)
+        keys = jax.lax.dynamic_update_slice(keys, key.astype(keys.dtype), (0, length, 0, 0))
+        values = jax.lax.dynamic_update_slice(values, value.astype(values.dtype), (0, length, 0, 0))
+        h = self._add(h, self.attention.output(attend_cached(query, keys, values, start, length)))
+        return self._add(h, self.mlp(self.mlp_norm(h))), keys, values
+
+    def _add(self, h, y):
+        # Without a barrier XLA's CPU backend recomputes the whole chain of sums in every consumer.
+        h = constrain(h + y, *_STREAM)
+        return jax.lax.optimization_barrier(h) if self.config.barriers else h
+
+
+class Embedding(nnx.Module):
+    """Token embedding [vocab, embed] and, for learned positions, a table [positions, embed]."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        std = config.initializer_std
+        shape = (config.padded_vocab_size, config.embed)
+        self.tokens = nnx.Param(
+            jax.random.normal(rngs.params(), shape) * std, out_sharding=("vocab", "embed")
+        )
+        if config.position == "learned":
+            shape = (config.max_length, config.embed)
+            self.positions = nnx.Param(
+                jax.random.normal(rngs.params(), shape) * std, out_sharding=("positions", "embed")
+            )
+        self.config = config
+
+    def __call__(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+        # The table's embed axis is gathered first: a lookup in a table that is sharded both ways is not partitioned.
+        table = constrain(self.tokens[...].astype(self.config.dtype), "vocab", None)
+        h = table[tokens]
+        if self.config.position == "learned":
+            h = h + constrain(self.positions[...].astype(self.config.dtype), None, None)[positions]
+        return constrain(h, *_STREAM)
+
+
+class Decoder(nnx.Module):
+    """A decoder-only language model; weights are stacked over layers (axis 0 of everything in `blocks`).
+
+    model(tokens[batch, length], segment_ids=None, positions=None) -> logits[batch, length, vocab] float32
+    """
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs | None = None):
+        rngs = nnx.Rngs(0) if rngs is None else rngs
+        config = config.on_platform(jax.default_backend())
+        # Layout comes from `parallel` through out_shardings; NNX would otherwise ask for a mesh right here.
+        with nnx.use_eager_sharding(False):
+            self.embed = Embedding(config, rngs)
+            self.blocks = _stacked_blocks(config, rngs)
+            self.final_norm = Norm(config)
+            if not config.tied_embeddings:
+                shape = ((config.embed,), (config.padded_vocab_size,))
+                self.head = _Head(config, *shape, ("embed", "vocab"), rngs)
+        self.config = config
+
+    def __call__(self, tokens, segment_ids=None, positions=None) -> jax.Array:
+        return self.logits(self.hidden(tokens, segment_ids, positions))
+
+    def hidden(self, tokens, segment_ids=None, positions=None, dropout_key=None) -> jax.Array:
+        """Final hidden states [batch, length, embed], normed, in `config.dtype`.
+
+        Args:
+          tokens: [batch, length] int32.
+          segment_ids: [batch, length] int32; attention stays within equal ids. None: one segment a row.
+          positions: [batch, length] int32; None: 0, 1, 2 ...
+          dropout_key: a PRNG key turns dropout on.
+        """
+        if positions is None:
+            positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+        keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+        h = dropout(self.embed(tokens, positions), self.config.dropout, keys[0])
+        table = self._table(positions)
+        layer_keys = None if dropout_key is None else jax.random.split(keys[1], self.config.layers)
+        definition, weights = nnx.split(self.blocks)
+
+        def block(h, layer):
+            weights, key = layer
+            return nnx.merge(definition, weights)(h, table, segment_ids, key), None
+
+        block = _remat(block, self.config.remat)
+        h, _ = jax.lax.scan(block, h, (nnx.as_pure(weights), layer_keys), unroll=self.config.unroll)
+        return self.final_norm(h)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """[batch, length, embed] → [batch, length, vocab] float32."""
+        kernel = self.output_kernel().astype(self.config.dtype)
+        logits = jnp.einsum("ble,ev->blv", hidden, kernel, preferred_element_type=jnp.float32)
+        return constrain(logits, "batch", "length", "vocab")
+
+    def output_kernel(self) -> jax.Array:
+        """[embed, vocab], the matrix that gives logits."""
+        if self.config.tied_embeddings:
+            return self.embed.tokens[...].T
+        return self.head.kernel[...]
+
+    def empty_cache(self, start: jax.Array, slots: int) -> dict[str, jax.Array]:
+        """A cache for `extend`: keys and values [layers, batch, slots, kv_heads, head_dim] in `config.dtype`.
+
+        Args:
+          start: [batch] int32, how many tokens of left padding each row begins with.
+          slots: the most tokens a row will ever hold, padding included.
+        """
+        c = self.config
+        shape = (c.layers, start.shape[0], slots, c.kv_heads, c.head_dim)
+        empty = constrain(jnp.zeros(shape, c.dtype), "layers", "batch", None, "kv_heads", "head_dim")
+        return {"keys": empty, "values": empty, "start": start, "length": jnp.zeros((), jnp.int32)}
+
+    def extend(self, tokens, cache) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Hidden states [batch, new, embed] of `tokens` [batch, new] that follow what `cache` holds, and the cache after them.
+
+        Rows are left-padded: row b's token at slot s has position s - start[b]; padding slots are never attended to.
+        """
+        start, length = cache["start"], cache["length"]
+        positions = jnp.maximum(length + jnp.arange(tokens.shape[1]) - start[:, None], 0)
+        h = self.embed(tokens, positions)
+        table = self._table(positions)
+        definition, weights = nnx.split(self.blocks)
+
+        # The cache rides in the carry and is updated in place; as scanned inputs and outputs it would be copied.
+        def block(carry, layer):
+            h, keys, values = carry
+            index, weights = layer
+            h, new_keys, new_values = nnx.merge(definition, weights).extend(
+                h, table, keys[index], values[index], start, length
+            )
+            return (h, keys.at[index].set(new_keys), values.at[index].set(new_values)), None
+
+        layers = (jnp.arange(self.config.layers), nnx.as_pure(weights))
+        carry = (h, cache["keys"], cache["values"])
+        (h, keys, values), _ = jax.lax.scan(block, carry, layers, unroll=self.config.unroll)
+        cache = {"keys": keys, "values": values, "start": start, "length": length + tokens.shape[1]}
+        return self.final_norm(h), cache
+
+    def _table(self, positions):
+        if self.config.position == "learned":
+            return None
+        return rope_table(positions, self.config.head_dim, self.config.rope_theta)
+
+
+class _Head(nnx.Module):
+    """The output matrix of a model whose embeddings are not tied."""
+
+    def __init__(self, config, inputs, outputs, axes, rngs):
+        kernel = jax.random.normal(rngs.params(), inputs + outputs) * config.initializer_std
+        self.kernel = nnx.Param(kernel, out_sharding=axes)
+
+
+def _stacked_blocks(config: ModelConfig, rngs: nnx.Rngs) -> Block:
+    """One Block whose weights have a leading axis of `layers`."""
+
+    @nnx.split_rngs(splits=config.layers)
+    @functools.partial(
+        nnx.vmap, in_axes=(0,), out_axes=0, transform_metadata={nnx.PARTITION_NAME: "layers"}
+    )
+    def build(rngs):
+        return Block(config, rngs)
+
+    return build(rngs)
+
+
+def _remat(function, policy: str):
+    if policy == "none":
+        return function
+    policies = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+    return jax.checkpoint(function, policy=policies[policy], prevent_cse=False)
