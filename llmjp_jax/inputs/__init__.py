@@ -1,0 +1,36 @@
+"""Tasks become token stores, and token stores become batches.
+
+In: a Task or Mixture (`build.cache_task`, which needs SeqIO), or stores built before, Megatron's own included.
+Out: `batch_at(inputs, step)`, a dict of [batch, length] arrays, from numpy alone: no TensorFlow, no state.
+"""
+
+from llmjp_jax.inputs.batches import (
+    Inputs,
+    Sample,
+    Source,
+    batch_at,
+    epoch_batches,
+    steps_of_document,
+    where,
+)
+from llmjp_jax.inputs.opening import open_inputs, open_stores, read_weights
+from llmjp_jax.inputs.prefetch import prefetch
+from llmjp_jax.inputs.store_writer import TokenStoreWriter
+from llmjp_jax.inputs.token_store import TokenStore, token_dtype
+
+__all__ = [
+    "Inputs",
+    "Sample",
+    "Source",
+    "TokenStore",
+    "TokenStoreWriter",
+    "batch_at",
+    "epoch_batches",
+    "open_inputs",
+    "open_stores",
+    "prefetch",
+    "read_weights",
+    "steps_of_document",
+    "token_dtype",
+    "where",
+]
