@@ -31,6 +31,9 @@ class SentencePieceBackend:
         self._processor = sentencepiece.SentencePieceProcessor()
         self._processor.LoadFromSerializedProto(proto.SerializeToString())
 
+    def __reduce__(self):  # protobuf messages do not pickle
+        return _sentencepiece_backend, (self.proto.SerializeToString(),)
+
     @property
     def rules(self) -> str:
         """Everything but the pieces that decides how text is cut, as one line."""
@@ -81,6 +84,12 @@ class SentencePieceBackend:
         character_at[byte] = len(text)
         spans = [(character_at[piece.begin], character_at[piece.end]) for piece in pieces]
         return [piece.id for piece in pieces], spans
+
+
+def _sentencepiece_backend(serialized: bytes) -> SentencePieceBackend:
+    from sentencepiece import sentencepiece_model_pb2
+
+    return SentencePieceBackend(sentencepiece_model_pb2.ModelProto.FromString(serialized))
 
 
 class TokenizersBackend:

@@ -1,0 +1,34 @@
+"""Manifests: the TOML files under `data/` that say where a corpus comes from, its sha256 and its licence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from typing import Any
+
+from llmjp_jax.errors import UserError
+from llmjp_jax.files import repository_root
+
+
+def load_manifest(name: str) -> dict[str, Any]:
+    """The manifest `data/<name>.toml`.
+
+    Raises:
+      UserError: there is none of this name, or it is not TOML.
+    """
+    folder = repository_root() / "data"
+    path = folder / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.toml"))) or "none"
+        raise UserError(f"there is no manifest {path}; the known ones are: {known}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not TOML: {error}") from None
+
+
+def manifest_fingerprint(manifest: dict[str, Any]) -> str:
+    """sha256 of a manifest's values, in hexadecimal: comments and the order of fields do not count."""
+    canonical = json.dumps(manifest, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
