@@ -7,6 +7,7 @@ turns the parts into Megatron's files; the `.idx` comes last, so there is no sto
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from llmjp_jax.errors import UserError
-from llmjp_jax.files import atomic_write
+from llmjp_jax.files import atomic_write, sha256_file
 from llmjp_jax.inputs.token_store import DTYPE_CODES, HEADER, MAGIC
 
 _CHUNK = 1 << 22  # rows of an index that are held in memory at a time
@@ -59,6 +60,8 @@ class TokenStoreWriter:
         self.progress: Any = saved["progress"] if saved else None
         self._counts: dict[str, int] = saved["counts"] if saved else dict.fromkeys(self._types, 0)
         self._files = {name: self._open_part(name) for name in self._types}
+        for left in self.prefix.parent.glob(f".{self.prefix.name}.*.tmp"):
+            left.unlink()  # of a process that was killed while it wrote a small file
 
     def _path(self, suffix: str) -> Path:
         return self.prefix.with_name(self.prefix.name + suffix)
@@ -78,10 +81,33 @@ class TokenStoreWriter:
         return saved
 
     def _open_part(self, name: str):
-        file = open(self._path(f"{name}.part"), "ab")  # noqa: SIM115 -- open until commit
+        file = self._path(f"{name}.part").open("ab")  # open until commit
+        self._lock(file)
         file.truncate(self._counts[name] * self._types[name].itemsize)
         file.seek(0, os.SEEK_END)
         return file
+
+    def _lock(self, file) -> None:
+        """Refuses a second process; the lock goes with its holder, killed or not."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise UserError(
+                f"another process is building the store {self.prefix}; wait for it, or stop it"
+            ) from None
+
+    def restart(self) -> None:
+        """Throws away everything added so far."""
+        self._path(".progress.json").unlink(missing_ok=True)
+        self.progress, self._counts = None, dict.fromkeys(self._types, 0)
+        for file in self._files.values():
+            file.truncate(0)
+
+    def sha256(self) -> str:
+        """The sha256 of the ids added so far, as they lie in `.bin`."""
+        self._files[".bin"].flush()
+        return sha256_file(self._path(".bin.part"))
 
     @property
     def tokens(self) -> int:
@@ -165,8 +191,8 @@ class TokenStoreWriter:
                 file.write(json.dumps(manifest, ensure_ascii=False, indent=1).encode() + b"\n")
         with atomic_write(self._path(".idx.new")) as file:
             self._write_index(file)
-        os.replace(self._path(".bin.part"), self._path(".bin"))
-        os.replace(self._path(".idx.new"), self._path(".idx"))
+        self._path(".bin.part").replace(self._path(".bin"))
+        self._path(".idx.new").replace(self._path(".idx"))
         self.discard()
 
     def discard(self) -> None:

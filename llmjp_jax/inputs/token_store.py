@@ -70,7 +70,7 @@ class TokenStore:
     def _read_header(self) -> tuple[np.dtype, int, int]:
         """The dtype, the number of sequences and of document boundaries, or a sentence about what is wrong."""
         size = self._index.stat().st_size
-        with open(self._index, "rb") as file:
+        with self._index.open("rb") as file:
             head = file.read(HEADER.size)
         if head[: len(MAGIC)] != MAGIC[: len(head)] or not head:
             raise UserError(
@@ -167,7 +167,7 @@ class TokenStore:
         digest = hashlib.sha256(
             f"{self._data.stat().st_size} {self._index.stat().st_size}".encode()
         )
-        with open(self._index, "rb") as file:
+        with self._index.open("rb") as file:
             digest.update(file.read(1 << 16))
             file.seek(max(0, self._index.stat().st_size - (1 << 16)))
             digest.update(file.read())

@@ -1,0 +1,31 @@
+"""Which data exists, and how it reads: SeqIO Tasks and Mixtures.
+
+In: JSONL corpora and a vocabulary. Out: names in SeqIO's registry, from which `inputs.build` makes token stores.
+Importing this room imports SeqIO, and with it TensorFlow (about twenty seconds); training from a built store does not.
+"""
+
+import seqio
+
+from llmjp_jax.tasks.quickstart import quickstart_weights, register_quickstart
+from llmjp_jax.tasks.registry import (
+    get_task_or_mixture,
+    plain_text_source,
+    register_jsonl_task,
+    register_mixture,
+)
+from llmjp_jax.tasks.sources import JsonlSource, read_texts
+from llmjp_jax.tokenizer import Vocabulary
+
+# SeqIO asks isinstance(vocabulary, seqio.Vocabulary); ours has its interface without its base class.
+seqio.Vocabulary.register(Vocabulary)
+
+__all__ = [
+    "JsonlSource",
+    "get_task_or_mixture",
+    "plain_text_source",
+    "quickstart_weights",
+    "read_texts",
+    "register_jsonl_task",
+    "register_mixture",
+    "register_quickstart",
+]

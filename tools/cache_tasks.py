@@ -1,0 +1,160 @@
+"""Builds the token stores that training reads, from SeqIO Tasks or from your own JSONL files.
+
+The quick start:
+  python tools/cache_tasks.py --mixture_or_task_name=quickstart --corpora_dir=corpora --vocabulary=tokenizer.model \\
+      --cache_dir=cache
+Your own text, one {"text": "..."} a line:
+  python tools/cache_tasks.py --jsonl=ja=ja.jsonl --jsonl=ja:validation=ja_held_out.jsonl --jsonl=en=en.jsonl \\
+      --weight=ja=60 --weight=en=40 --mixture_or_task_name=mine --vocabulary=tokenizer.model --cache_dir=cache
+Any SeqIO Task or Mixture that a module of yours registers:
+  python tools/cache_tasks.py --module=my_tasks --mixture_or_task_name=my_mixture --cache_dir=cache
+
+A build that was interrupted goes on where it stopped when the same command is run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from llmjp_jax.errors import UserError, exit_on_user_error  # noqa: E402
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    with exit_on_user_error():
+        names = _own_files(options)
+        if not (options.mixture_or_task_name or names):
+            raise UserError(
+                "name what to build with --mixture_or_task_name, or give files with --jsonl"
+            )
+        # From here on SeqIO, and with it TensorFlow, is needed.
+        name = _register(options, names)
+        from llmjp_jax.inputs.build import cache_task
+        from llmjp_jax.inputs.token_store import TokenStore
+
+        prefixes = cache_task(
+            name,
+            options.cache_dir,
+            splits=options.splits.split(","),
+            module=options.module,
+            num_threads=options.num_threads,
+            overwrite=options.overwrite,
+        )
+        for prefix in prefixes:
+            store = TokenStore(prefix)
+            print(f"{prefix}: {len(store):,} documents, {store.num_tokens:,} tokens")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--mixture_or_task_name", metavar="NAME", help="the Task or Mixture to build")
+    add(
+        "--cache_dir",
+        required=True,
+        metavar="DIR",
+        help="where stores go: DIR/<task>/<split>.bin, .idx, .json",
+    )
+    add("--module", help="a module to import first, because it registers Tasks")
+    add(
+        "--corpora_dir",
+        metavar="DIR",
+        help="registers the quick start's Tasks over DIR/{ja,en,code}",
+    )
+    add("--jsonl", action="append", default=[], metavar="NAME[:SPLIT]=FILE",
+        help="registers a Task over a JSONL file; repeat it for more files, Tasks, splits (default: train)")  # fmt: skip
+    add("--weight", action="append", default=[], metavar="NAME=INTEGER",
+        help="the share of the tokens of a Task given with --jsonl, where there are several")  # fmt: skip
+    add(
+        "--vocabulary",
+        metavar="PATH",
+        help="a .model or tokenizer.json, for --corpora_dir and --jsonl",
+    )
+    add(
+        "--splits",
+        default="train,validation",
+        help="which splits to build, of those a Task has (default: %(default)s)",
+    )
+    add("--num_threads", type=int, help="threads of the tokenizer (default: every core)")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="build again where the vocabulary or the sources have changed",
+    )
+    return parser
+
+
+def _own_files(options: argparse.Namespace) -> dict[str, dict[str, list[str]]]:
+    """The files given with --jsonl: {Task name: {split: files}}."""
+    files: dict[str, dict[str, list[str]]] = {}
+    for given in options.jsonl:
+        key, separator, path = given.partition("=")
+        name, _, split = key.partition(":")
+        if not (separator and name and path):
+            raise UserError(
+                f"--jsonl={given} is not NAME[:SPLIT]=FILE; write for example --jsonl=ja=ja.jsonl"
+            )
+        if not Path(path).is_file():
+            raise UserError(
+                f"there is no file {path}, given with --jsonl={given}; correct the path"
+            )
+        files.setdefault(name, {}).setdefault(split or "train", []).append(path)
+    if (files or options.corpora_dir) and not options.vocabulary:
+        raise UserError("--jsonl and --corpora_dir need --vocabulary: a .model or tokenizer.json")
+    return files
+
+
+def _weights(options: argparse.Namespace, names: Sequence[str]) -> dict[str, int]:
+    weights = {}
+    for given in options.weight:
+        name, _, number = given.partition("=")
+        if name not in names or not number.isdecimal() or int(number) == 0:
+            raise UserError(
+                f"--weight={given} is not NAME=INTEGER with a name given to --jsonl; correct it"
+            )
+        weights[name] = int(number)
+    missing = [name for name in names if name not in weights]
+    if missing:
+        raise UserError(
+            f"give each Task its share of the tokens: --weight={missing[0]}=... is missing"
+        )
+    return weights
+
+
+def _register(options: argparse.Namespace, files: dict[str, dict[str, list[str]]]) -> str:
+    """Registers what the flags describe, and returns the name to build."""
+    name = options.mixture_or_task_name
+    weights = _weights(options, list(files)) if len(files) > 1 else {}
+    if weights and (not name or name in files):
+        raise UserError("several Tasks become a Mixture: name it with --mixture_or_task_name")
+    if len(files) == 1 and name not in (None, *files):
+        raise UserError(
+            f"--mixture_or_task_name={name} is not the Task of --jsonl; leave it away, or name it alike"
+        )
+    if options.corpora_dir:
+        from llmjp_jax.tasks import register_quickstart
+
+        register_quickstart(options.corpora_dir, options.vocabulary)
+    if files:
+        from llmjp_jax.tasks import register_jsonl_task, register_mixture
+        from llmjp_jax.tokenizer import load_vocabulary
+
+        vocabulary = load_vocabulary(options.vocabulary)
+        for task, splits in files.items():
+            register_jsonl_task(task, splits, vocabulary)
+        if weights:
+            register_mixture(name, weights)
+    return name or next(iter(files))
+
+
+if __name__ == "__main__":
+    main()
