@@ -97,7 +97,7 @@ class Arguments:
             used = self._live if origin.from_flag else self._reached
             if key not in used:
                 near = nearest(origin.written, self._settable(key))
-                raise UserError(f"{origin.place}: nothing uses {origin.written}{near}")
+                raise UserError(f"{origin.place} sets {origin.written}, which nothing uses{near}")
 
     def build(self) -> dict[str, Any]:
         """The keyword arguments, with `@references()` called and macros replaced; call `check` first."""
@@ -196,7 +196,7 @@ class Arguments:
         places = ", ".join(dict.fromkeys(self._required.values()))
         flags = " ".join(f"--gin.{name}=..." for name in names)
         verb = "is" if len(names) == 1 else "are"
-        hint = f" ({unused[0].place}: nothing uses {unused[0].written})" if unused else ""
+        hint = f" ({unused[0].place} sets {unused[0].written}: misspelt?)" if unused else ""
         return f"{' and '.join(names)} {verb} required by {places} and not set; give {flags}{hint}"
 
     def _settable(self, key: Key) -> list[str]:

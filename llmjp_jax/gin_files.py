@@ -56,7 +56,7 @@ class GinFiles:
     """
 
     def __init__(self, search_paths: Sequence[str] = (".",)):
-        gin.clear_config()
+        _forget()
         folders = [Path(path or ".").expanduser() for path in search_paths]
         for folder in folders:
             if not folder.is_dir():
@@ -232,6 +232,15 @@ class _Context(config.ParseContext):
             imported = ", ".join(symbols) or "nothing"
             near = f"; imported here: {imported} (import its module first)"
         raise UserError(f"there is no function or class {selector}{near}")
+
+
+def _forget() -> None:
+    """Clears gin's tables; a name that an earlier launch imported must not stand in for a missing import."""
+    gin.clear_config()
+    for selector, found in list(config._REGISTRY.items()):
+        if found.import_source is not None:
+            config._REGISTRY.pop(selector)
+            del config._INVERSE_REGISTRY[found.wrapped]
 
 
 def _check_parameter(function: Any, written: str, name: str) -> None:

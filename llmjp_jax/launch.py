@@ -17,6 +17,7 @@ import re
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from llmjp_jax.errors import UserError, exit_on_user_error
@@ -205,7 +206,7 @@ def quoted(value: str, flag: str) -> str:
     try:
         ast.literal_eval(value)
         return value
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError):
         pass
     if value[0] in "[({":
         return value
@@ -222,7 +223,7 @@ def quoted(value: str, flag: str) -> str:
             f"{flag} has spaces; for one string write {name}='\"{value}\"', for a list use brackets"
         )
     # No shell expands ~ behind an equals sign, and a folder named ~ is nobody's wish.
-    return repr(os.path.expanduser(value) if value.startswith("~/") else value)
+    return repr(str(Path(value).expanduser()) if value.startswith("~/") else value)
 
 
 def _boolean(value: str) -> bool:
@@ -278,7 +279,7 @@ def _function(path: str) -> Any:
 def _program() -> str:
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is None or not spec.name.startswith("llmjp_jax"):
-        return os.path.basename(sys.argv[0])
+        return Path(sys.argv[0]).name
     return f"python -m {spec.name}"
 
 
