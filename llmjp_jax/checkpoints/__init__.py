@@ -1,5 +1,20 @@
-"""Parameters to disk and back: Hugging Face directories."""
+"""Parameters to disk and back: a run's own checkpoints, and Hugging Face directories."""
 
 from llmjp_jax.checkpoints.hf import load_hf, save_hf
+from llmjp_jax.checkpoints.manager import (
+    CheckpointConfig,
+    Checkpoints,
+    load_run,
+    read_model_config,
+    read_run,
+)
 
-__all__ = ["load_hf", "save_hf"]
+__all__ = [
+    "CheckpointConfig",
+    "Checkpoints",
+    "load_hf",
+    "load_run",
+    "read_model_config",
+    "read_run",
+    "save_hf",
+]

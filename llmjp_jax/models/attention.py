@@ -47,7 +47,9 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, segment_ids: jax.
             mask = mask & _same_segment(segment_ids[:, start:stop], segment_ids[:, :stop])
         block_key = None if dropout_key is None else jax.random.fold_in(dropout_key, start)
         outputs.append(
-            _softmax_attention(query[:, start:stop], key[:, :stop], value[:, :stop], mask, rate, block_key)
+            _softmax_attention(
+                query[:, start:stop], key[:, :stop], value[:, :stop], mask, rate, block_key
+            )
         )
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
 

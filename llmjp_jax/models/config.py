@@ -84,7 +84,9 @@ class ModelConfig:
         if self.kv_heads is None:
             object.__setattr__(self, "kv_heads", self.heads)
         if self.head_dim is None:
-            self._check(self.embed % self.heads == 0, "heads", f"divide embed={self.embed}, or set head_dim")
+            self._check(
+                self.embed % self.heads == 0, "heads", f"divide embed={self.embed}, or set head_dim"
+            )
             object.__setattr__(self, "head_dim", self.embed // self.heads)
         for field in ("vocab_size", "layers", "embed", "heads", "kv_heads", "head_dim", "mlp",
                       "max_length", "vocab_multiple", "unroll", "loss_chunks"):  # fmt: skip
@@ -96,7 +98,9 @@ class ModelConfig:
             self._check(0 <= getattr(self, field) < 1, field, "lie in [0, 1)")
         self._check(self.heads % self.kv_heads == 0, "kv_heads", f"divide heads={self.heads}")
         self._check(self.layers % self.unroll == 0, "unroll", f"divide layers={self.layers}")
-        self._check(self.position == "learned" or self.head_dim % 2 == 0, "head_dim", "be even with rope")
+        self._check(
+            self.position == "learned" or self.head_dim % 2 == 0, "head_dim", "be even with rope"
+        )
         if self.attention in ("xla", "cudnn"):
             self._check(self.attention_dropout == 0, "attention_dropout",
                         f"be 0 with attention={self.attention!r}; use 'reference' or 'blocked'")  # fmt: skip

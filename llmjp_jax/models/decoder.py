@@ -26,7 +26,9 @@ class Attention(nnx.Module):
         self.query = Linear(config, embed, heads, ("embed", "heads", "head_dim"), rngs)
         self.key = Linear(config, embed, kv_heads, ("embed", "kv_heads", "head_dim"), rngs)
         self.value = Linear(config, embed, kv_heads, ("embed", "kv_heads", "head_dim"), rngs)
-        self.output = Linear(config, heads, embed, ("heads", "head_dim", "embed"), rngs, residual=True)
+        self.output = Linear(
+            config, heads, embed, ("heads", "head_dim", "embed"), rngs, residual=True
+        )
         self.config = config
 
     def project(self, x, table):
@@ -188,7 +190,9 @@ class Decoder(nnx.Module):
         """
         c = self.config
         shape = (c.layers, start.shape[0], slots, c.kv_heads, c.head_dim)
-        empty = constrain(jnp.zeros(shape, c.dtype), "layers", "batch", None, "kv_heads", "head_dim")
+        empty = constrain(
+            jnp.zeros(shape, c.dtype), "layers", "batch", None, "kv_heads", "head_dim"
+        )
         return {"keys": empty, "values": empty, "start": start, "length": jnp.zeros((), jnp.int32)}
 
     def extend(self, tokens, cache) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -100,7 +100,9 @@ def _chunked_forward(hidden, kernel, targets, weights, z_loss, chunks):
         # d loss / d logits = w (1 + 2 z log Z) softmax - w [target]
         scale = (weights * (1 + 2 * z_loss * log_z))[..., None]
         gradient = scale * jnp.exp(logits - log_z[..., None])
-        gradient = jnp.where(is_target, gradient - weights[..., None], gradient).astype(hidden.dtype)
+        gradient = jnp.where(is_target, gradient - weights[..., None], gradient).astype(
+            hidden.dtype
+        )
         hidden_gradient = jnp.einsum("blv,ev->ble", gradient, kernel.astype(hidden.dtype))
         kernel_gradient += jnp.einsum(
             "ble,blv->ev", hidden, gradient, preferred_element_type=jnp.float32
@@ -113,7 +115,12 @@ def _chunked_forward(hidden, kernel, targets, weights, z_loss, chunks):
     (loss, entropy, kernel_gradient), hidden_gradient = jax.lax.scan(
         piece, carry, parts, unroll=chunks == 1
     )
-    return (loss, entropy), (_join(hidden_gradient), kernel_gradient.astype(kernel.dtype), targets, weights)
+    return (loss, entropy), (
+        _join(hidden_gradient),
+        kernel_gradient.astype(kernel.dtype),
+        targets,
+        weights,
+    )
 
 
 def _chunked_backward(z_loss, chunks, saved, cotangents):

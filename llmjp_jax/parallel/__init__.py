@@ -1,6 +1,6 @@
 """Logical axis names in, places on devices out: the mesh, one layout table, and what the devices can do."""
 
-from llmjp_jax.parallel.devices import keep_freed_memory, peak_flops
+from llmjp_jax.parallel.devices import keep_freed_memory, peak_flops, rated_flops
 from llmjp_jax.parallel.layout import (
     LAYOUT,
     activation_constraint,
@@ -24,5 +24,6 @@ __all__ = [
     "parameter_shardings",
     "partition_spec",
     "peak_flops",
+    "rated_flops",
     "replicated",
 ]

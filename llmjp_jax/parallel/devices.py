@@ -33,7 +33,12 @@ def peak_flops(device: jax.Device) -> float | None:
     if device.platform == "cpu":
         # Virtual CPU devices share the cores: each can do its share.
         return _measured_cpu_flops() / len(jax.local_devices(backend="cpu"))
-    kinds = [kind for kind in _PEAK_FLOPS if device.device_kind.startswith(kind)]
+    return rated_flops(device.device_kind)
+
+
+def rated_flops(device_kind: str) -> float | None:
+    """The data sheet's dense bfloat16 FLOP/s of a device by the name that JAX gives it; None for one not listed."""
+    kinds = [kind for kind in _PEAK_FLOPS if device_kind.startswith(kind)]
     return _PEAK_FLOPS[max(kinds, key=len)] if kinds else None
 
 
@@ -62,5 +67,10 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     arena_max, mmap_threshold, trim_threshold, top_pad = -8, -3, -1, -2
-    settings = ((arena_max, 1), (mmap_threshold, 1 << 30), (trim_threshold, (1 << 31) - 1), (top_pad, 1 << 28))
+    settings = (
+        (arena_max, 1),
+        (mmap_threshold, 1 << 30),
+        (trim_threshold, (1 << 31) - 1),
+        (top_pad, 1 << 28),
+    )
     return all([mallopt(parameter, value) == 1 for parameter, value in settings])

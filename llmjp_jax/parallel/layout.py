@@ -44,12 +44,16 @@ def partition_spec(
     entries, used = [], set()
     for name, size in zip(names, shape, strict=True):
         if name is not None and name not in layout:
-            raise UserError(f"the layout has no logical axis {name!r}; it has {', '.join(sorted(layout))}")
+            raise UserError(
+                f"the layout has no logical axis {name!r}; it has {', '.join(sorted(layout))}"
+            )
         axes = layout[name] if name is not None else None
         axes = (axes,) if isinstance(axes, str) else tuple(axes or ())
         for axis in axes:
             if axis not in mesh.shape:
-                raise UserError(f"the layout sends {name!r} to {axis!r}; the mesh has {', '.join(mesh.shape)}")
+                raise UserError(
+                    f"the layout sends {name!r} to {axis!r}; the mesh has {', '.join(mesh.shape)}"
+                )
             if axis in used:
                 raise UserError(f"the layout sends two axes of {names} to the mesh axis {axis!r}")
         used.update(axes)
@@ -69,11 +73,15 @@ def complete_layout(changes: Layout | None) -> Layout:
     """`LAYOUT` with a caller's changes."""
     unknown = set(changes or ()) - set(LAYOUT)
     if unknown:
-        raise UserError(f"layout has unknown logical axes {sorted(unknown)}; known are {', '.join(sorted(LAYOUT))}")
+        raise UserError(
+            f"layout has unknown logical axes {sorted(unknown)}; known are {', '.join(sorted(LAYOUT))}"
+        )
     return {**LAYOUT, **(changes or {})}
 
 
-def parameter_shardings(config: ModelConfig, mesh: jax.sharding.Mesh, layout: Layout | None = None) -> dict[str, Any]:
+def parameter_shardings(
+    config: ModelConfig, mesh: jax.sharding.Mesh, layout: Layout | None = None
+) -> dict[str, Any]:
     """The sharding of every parameter, as a nested dict like the parameters'."""
     _, parameters, axes = abstract_decoder(config)
     layout = complete_layout(layout)
@@ -84,7 +92,9 @@ def parameter_shardings(config: ModelConfig, mesh: jax.sharding.Mesh, layout: La
     return jax.tree.map(sharding, parameters, axes)
 
 
-def batch_sharding(mesh: jax.sharding.Mesh, batch_size: int, length: int, layout: Layout | None = None) -> NamedSharding:
+def batch_sharding(
+    mesh: jax.sharding.Mesh, batch_size: int, length: int, layout: Layout | None = None
+) -> NamedSharding:
     """The sharding of a batch's [batch, length] arrays."""
     spec = partition_spec(("batch", "length"), (batch_size, length), mesh, complete_layout(layout))
     return NamedSharding(mesh, spec)

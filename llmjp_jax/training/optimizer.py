@@ -44,12 +44,20 @@ class OptimizerConfig:
             if not holds:
                 raise UserError(f"OptimizerConfig.{field} = {getattr(self, field)!r} must {must}")
 
-        check(self.schedule in ("cosine", "linear", "constant"), "schedule", "be cosine, linear or constant")
+        check(
+            self.schedule in ("cosine", "linear", "constant"),
+            "schedule",
+            "be cosine, linear or constant",
+        )
         check(self.learning_rate > 0, "learning_rate", "be positive")
         check(0 <= self.final_learning_rate <= self.learning_rate, "final_learning_rate",
               f"lie between 0 and learning_rate={self.learning_rate}")  # fmt: skip
         check(self.warmup_steps >= 0, "warmup_steps", "not be negative")
-        check(self.decay_steps > self.warmup_steps, "decay_steps", f"exceed warmup_steps={self.warmup_steps}")
+        check(
+            self.decay_steps > self.warmup_steps,
+            "decay_steps",
+            f"exceed warmup_steps={self.warmup_steps}",
+        )
         check(self.clip_norm > 0, "clip_norm", "be positive")
         check(self.weight_decay >= 0, "weight_decay", "not be negative")
 

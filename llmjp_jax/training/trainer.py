@@ -75,10 +75,14 @@ class Trainer:
                 f"ModelConfig.loss_chunks = {self.model.loss_chunks} must divide sequence_length = {self.sequence_length}"
             )
         if self.accumulation < 1 or self.batch_size % self.accumulation:
-            raise UserError(f"accumulation = {self.accumulation} must divide batch_size = {self.batch_size}")
+            raise UserError(
+                f"accumulation = {self.accumulation} must divide batch_size = {self.batch_size}"
+            )
         # Both raise where a size is not divisible by its mesh axis.
         self.batch_sharding, self.state_shardings  # noqa: B018
-        batch_sharding(self.mesh, self.batch_size // self.accumulation, self.sequence_length, self.layout)
+        batch_sharding(
+            self.mesh, self.batch_size // self.accumulation, self.sequence_length, self.layout
+        )
 
     @functools.cached_property
     def definition(self):
@@ -123,14 +127,18 @@ class Trainer:
         return self._state_of(initialize(self.model, self.seed))
 
     def _state_of(self, parameters) -> TrainState:
-        return TrainState(jnp.zeros((), jnp.int32), parameters, self.transformation.init(parameters))
+        return TrainState(
+            jnp.zeros((), jnp.int32), parameters, self.transformation.init(parameters)
+        )
 
     def initial_state(self, parameters: Any = None) -> TrainState:
         """Step 0 with fresh parameters, or with given ones; every array is born where it will lie."""
         if parameters is None:
             return jax.jit(self._fresh_state, out_shardings=self.state_shardings)()
         parameters = jax.tree.map(
-            lambda array, target: array.astype(target.dtype), parameters, self.abstract_state.parameters
+            lambda array, target: array.astype(target.dtype),
+            parameters,
+            self.abstract_state.parameters,
         )
         return jax.jit(self._state_of, out_shardings=self.state_shardings)(parameters)
 
@@ -211,7 +219,9 @@ class Trainer:
         with self._constrained():
             gradients, loss, entropy, tokens = self._gradients(state, batch)
             gradients, norm = self.optimizer.clip(gradients)
-            updates, optimizer = self.transformation.update(gradients, state.optimizer, state.parameters)
+            updates, optimizer = self.transformation.update(
+                gradients, state.optimizer, state.parameters
+            )
             parameters = optax.apply_updates(state.parameters, updates)
         metrics = {
             "loss": entropy,

@@ -1,0 +1,320 @@
+"""The training loop: from a configuration to checkpoints, metrics and a curve. Read it from top to bottom."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from llmjp_jax.checkpoints import CheckpointConfig, Checkpoints, load_hf, load_run
+from llmjp_jax.errors import UserError
+from llmjp_jax.inputs import TokenStore, open_inputs, open_stores, prefetch
+from llmjp_jax.models import ModelConfig, disassemble, train_flops_per_token
+from llmjp_jax.parallel import MeshConfig, keep_freed_memory, make_mesh, peak_flops
+from llmjp_jax.tokenizer import load_vocabulary
+from llmjp_jax.training.metrics import MetricsLog, NullLog, Progress, draw_loss
+from llmjp_jax.training.optimizer import OptimizerConfig
+from llmjp_jax.training.record import check_continuation, run_record, write_record
+from llmjp_jax.training.trainer import Trainer, TrainState
+from llmjp_jax.training.validation import validate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """When to evaluate on the validation splits.
+
+    Attributes:
+      period: steps between evaluations; None: only after the last step.
+      batches: batches per corpus at those; None: the whole split. After the last step it is always the whole split.
+    """
+
+    period: int | None = None
+    batches: int | None = None
+
+    def __post_init__(self):
+        for field in ("period", "batches"):
+            value = getattr(self, field)
+            if value is not None and (type(value) is not int or value < 1):
+                raise UserError(
+                    f"EvaluationConfig.{field} = {value!r} must be None or a whole number of at least 1"
+                )
+
+
+def train(
+    *,
+    model_dir: str,
+    model: ModelConfig,
+    optimizer: OptimizerConfig,
+    vocabulary: str,
+    cache_dir: str,
+    mixture_or_task_name: str,
+    sequence_length: int,
+    batch_size: int,
+    total_steps: int,
+    mesh: MeshConfig | None = None,
+    layout: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    accumulation: int = 1,
+    z_loss: float = 0.0,
+    document_mask: bool = False,
+    checkpoints: CheckpointConfig | None = None,
+    evaluation: EvaluationConfig | None = None,
+    initial_checkpoint_path: str | None = None,
+    allocator: str = "system",
+    operative_config: Any = None,
+) -> TrainState:
+    """Trains, or goes on training, the run in `model_dir`; the same arguments always give the same losses.
+
+    Args:
+      model_dir: where checkpoints, metrics, run.json and the picture go; a run found there is continued.
+      model, optimizer, mesh, layout, z_loss, document_mask: see `Trainer`.
+      vocabulary: path of the tokenizer that the stores were built with.
+      cache_dir, mixture_or_task_name: the token stores, as `tools/cache_tasks.py` wrote them.
+      sequence_length, batch_size: of the global batch, in tokens and rows.
+      total_steps: updates until the end.
+      seed: of parameters, data order and dropout.
+      accumulation: parts of a batch computed one after another.
+      checkpoints, evaluation: when to save and to validate.
+      initial_checkpoint_path: a Hugging Face or run directory whose parameters the run starts from.
+      allocator: 'keep' holds on to freed host memory between steps (CPU; `parallel.keep_freed_memory`).
+      operative_config: what the launcher read, with `.text`, to be saved beside the run.
+
+    Returns:
+      The last state.
+
+    Raises:
+      UserError: the arguments do not fit each other, the machine, or the run in `model_dir`.
+      FloatingPointError: the loss is not finite.
+    """
+    if allocator not in ("system", "keep"):
+        raise UserError(f"train.allocator = {allocator!r} must be 'system' or 'keep'")
+    if allocator == "keep":
+        keep_freed_memory()
+
+    # ---- What is to be done: everything that can be wrong is found before anything is written ----------------------
+    tokenizer = load_vocabulary(vocabulary)
+    if tokenizer.vocab_size > model.padded_vocab_size:
+        raise UserError(
+            f"the vocabulary {vocabulary} has {tokenizer.vocab_size} ids, the model {model.padded_vocab_size}; "
+            f"set ModelConfig.vocab_size to {tokenizer.vocab_size}"
+        )
+    data = (cache_dir, mixture_or_task_name)
+    inputs = open_inputs(
+        *data, "train", sequence_length, batch_size, seed, document_mask, tokenizer.fingerprint
+    )
+    validation = open_stores(*data, "validation", tokenizer.fingerprint)
+    trainer = Trainer(
+        model=model, optimizer=optimizer, mesh=make_mesh(mesh or MeshConfig()), batch_size=batch_size,
+        sequence_length=sequence_length, layout=layout, seed=seed, accumulation=accumulation, z_loss=z_loss,
+        document_mask=document_mask,
+    )  # fmt: skip
+    record = run_record(trainer, inputs, tokenizer, total_steps, initial_checkpoint_path)
+    directory = Path(model_dir)
+    check_continuation(directory, record)
+    text = None if operative_config is None else operative_config.text
+    write_record(directory, record, tokenizer, text)
+
+    # ---- Where it stands -------------------------------------------------------------------------------------------
+    store = Checkpoints(directory, checkpoints)
+    state = starting_state(trainer, store, initial_checkpoint_path)
+    first_step = int(state.step)
+    progress = Progress(total_steps, first_step)
+    progress.say(f"{record['parameters']:,} parameters on {trainer.mesh.size} x {record['devices']['kind']}, "
+                 f"mesh {record['mesh']}; steps {first_step} to {total_steps}")  # fmt: skip
+    log = MetricsLog(directory, first_step) if jax.process_index() == 0 else NullLog()
+
+    # ---- The steps -------------------------------------------------------------------------------------------------
+    run = _Run(
+        trainer, store, validation, evaluation or EvaluationConfig(), log, progress, total_steps
+    )
+    period = (checkpoints or CheckpointConfig()).period
+    batches = prefetch(
+        inputs, first_step, trainer.put, stop_step=total_steps, rows=trainer.local_rows
+    )
+    try:
+        with _stop_requested() as stop:
+            for step, batch in batches:
+                state = run.step(state, batch, step + 1)
+                last = step + 1 == total_steps or stop.received
+                if (step + 1) % period == 0 or last:
+                    run.save(state, step + 1)
+                if stop.received:
+                    break
+        batches.close()
+        if not stop.received and (
+            first_step < total_steps or not validated(directory, total_steps)
+        ):
+            run.validate(state.parameters, total_steps, None)
+        store.wait()
+    finally:
+        batches.close()
+        log.close()
+        store.close()
+    if jax.process_index() == 0:
+        progress.say(f"loss curve: {draw_loss(directory)}")
+    if stop.received:
+        raise SystemExit(
+            f"stopped by {stop.received}; run the same command again to go on from step {int(state.step)}"
+        )
+    return state
+
+
+def starting_state(
+    trainer: Trainer, store: Checkpoints, initial_checkpoint_path: str | None
+) -> TrainState:
+    """The newest checkpoint of the run; else the given parameters; else fresh ones."""
+    step = store.latest_step()
+    if step is not None:
+        target = trainer.abstract_state
+        parameters, optimizer = store.restore(step, target.parameters, target.optimizer)
+        return TrainState(
+            jax.device_put(jax.numpy.int32(step), target.step.sharding), parameters, optimizer
+        )
+    if initial_checkpoint_path is None:
+        return trainer.initial_state()
+    load = load_run if (Path(initial_checkpoint_path) / "run.json").exists() else load_hf
+    config, decoder = load(initial_checkpoint_path, mesh=trainer.mesh)
+    wanted, found = trainer.model.identity(), config.identity()
+    # The rate of dropout, the first spread of the weights and how padding is said are no part of the weights.
+    weights = set(wanted) - {
+        "dropout",
+        "attention_dropout",
+        "initializer_std",
+        "vocab_size",
+        "vocab_multiple",
+    }
+    differences = [
+        f"{name} {found[name]!r} there, {wanted[name]!r} here"
+        for name in sorted(weights)
+        if found[name] != wanted[name]
+    ]
+    if config.padded_vocab_size != trainer.model.padded_vocab_size:
+        differences.append(
+            f"vocabulary {config.padded_vocab_size} there, {trainer.model.padded_vocab_size} here"
+        )
+    if differences:
+        raise UserError(
+            f"{initial_checkpoint_path} holds another model: {'; '.join(differences)}; change ModelConfig to fit it"
+        )
+    return trainer.initial_state(disassemble(decoder))
+
+
+@dataclasses.dataclass
+class _Run:
+    """The things that a step touches, and what is still to be written of the step before.
+
+    Metrics are fetched one step late, so that the devices always have the next step queued.
+    """
+
+    trainer: Trainer
+    store: Checkpoints
+    validation: Mapping[str, TokenStore]
+    evaluation: EvaluationConfig
+    log: Any
+    progress: Progress
+    total_steps: int
+
+    def __post_init__(self):
+        self._pending: tuple[int, Any] | None = None
+        self._clock = None
+        trainer = self.trainer
+        self._tokens = trainer.batch_size * trainer.sequence_length
+        peak = peak_flops(trainer.mesh.devices.flat[0])
+        self._peak = None if peak is None else peak * trainer.mesh.size
+        self._flops = {
+            kind: train_flops_per_token(
+                trainer.model, trainer.sequence_length, causal=kind == "causal"
+            )
+            for kind in ("causal", "full")
+        }
+
+    def step(self, state: TrainState, batch, step: int) -> TrainState:
+        """Runs one step and evaluates if it is time; `step` counts finished updates, this one included."""
+        with jax.transfer_guard("disallow"):
+            state, metrics = self.trainer.step(state, batch)
+        self._flush()
+        self._pending = (step, metrics)
+        period = self.evaluation.period
+        if period and step % period == 0 and step != self.total_steps:
+            self._flush()
+            self.validate(state.parameters, step, self.evaluation.batches)
+        return state
+
+    def save(self, state: TrainState, step: int) -> None:
+        # Only a state whose loss was finite is worth keeping.
+        self._flush()
+        self.store.save(step, state.parameters, state.optimizer)
+        self._clock = None
+
+    def validate(self, parameters, step: int, batches: int | None) -> None:
+        results = validate(self.trainer, parameters, self.validation, batches)
+        self.log.write(step, {"validation": results})
+        for name, values in results.items():
+            bits = (
+                f"  {values['bits_per_byte']:.4f} bits per byte"
+                if "bits_per_byte" in values
+                else ""
+            )
+            self.progress.say(f"validation at step {step}: {name}  loss {values['loss']:.4f}{bits}")
+        self._clock = None
+
+    def _flush(self) -> None:
+        if self._pending is None:
+            return
+        (step, metrics), self._pending = self._pending, None
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        now = time.perf_counter()
+        if self._clock is not None:
+            values["seconds"] = now - self._clock
+            speed = self._tokens / values["seconds"]
+            values["tokens_per_second"] = speed
+            if self._peak is not None:
+                values |= {
+                    f"mfu_{kind}": speed * flops / self._peak for kind, flops in self._flops.items()
+                }
+            self.progress.show(step, values["loss"], speed, values.get("mfu_causal"))
+        self._clock = now
+        self.log.write(step, values)
+        if not math.isfinite(values["loss"]):
+            raise FloatingPointError(
+                f"the loss of step {step} is {values['loss']}; the newest checkpoint is of step {self.store.latest_step()}"
+            )
+
+
+def validated(directory: Path, step: int) -> bool:
+    """Whether metrics.jsonl already has the validation of a step."""
+    from llmjp_jax.training.metrics import read_metrics
+
+    return any(
+        r["step"] == step and "validation" in r for r in read_metrics(directory / "metrics.jsonl")
+    )
+
+
+class _stop_requested:
+    """While it is open, Ctrl-C and SIGTERM set `received` in place of ending the process; a second one ends it."""
+
+    def __init__(self):
+        self.received: str | None = None
+        self._handlers: dict = {}
+
+    def __enter__(self):
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._receive)
+        except ValueError:  # not the main thread: whoever started us handles signals
+            pass
+        return self
+
+    def __exit__(self, *error):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number, frame):
+        self.received = signal.Signals(number).name
+        self.__exit__()

@@ -1,0 +1,133 @@
+"""What a run was: run.json, the operative gin and the tokenizer beside the checkpoints; and whether it may go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import llmjp_jax
+from llmjp_jax.errors import UserError
+from llmjp_jax.files import atomic_write, repository_root
+from llmjp_jax.inputs import Inputs
+from llmjp_jax.models import parameter_count, train_flops_per_token
+from llmjp_jax.tokenizer import Vocabulary
+from llmjp_jax.training.trainer import Trainer
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def run_record(trainer: Trainer, inputs: Inputs, vocabulary: Vocabulary, total_steps: int,
+               initial_checkpoint_path: str | None) -> dict[str, Any]:  # fmt: skip
+    """Everything that run.json says about a run, with `identity`: what a continuation must agree in."""
+    model, length = trainer.model, trainer.sequence_length
+    return {
+        "llmjp_jax": llmjp_jax.__version__,
+        "git_commit": _git_commit(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "model": dataclasses.asdict(model),
+        "parameters": parameter_count(model),
+        "flops_per_token": {
+            "causal": train_flops_per_token(model, length, causal=True),
+            "full": train_flops_per_token(model, length, causal=False),
+        },
+        "mesh": dict(trainer.mesh.shape),
+        "devices": {
+            "kind": trainer.mesh.devices.flat[0].device_kind,
+            "count": trainer.mesh.size,
+            "processes": jax.process_count(),
+        },
+        "accumulation": trainer.accumulation,
+        "total_steps": total_steps,
+        "total_tokens": total_steps * trainer.batch_size * length,
+        "vocabulary": str(vocabulary.path),
+        "data_fingerprint": inputs.fingerprint,
+        "identity": {
+            "model": model.identity(),
+            "optimizer": dataclasses.asdict(trainer.optimizer),
+            "data": inputs.identity,
+            "vocabulary": vocabulary.fingerprint,
+            "seed": trainer.seed,
+            "z_loss": trainer.z_loss,
+            "initial_checkpoint_path": initial_checkpoint_path,
+        },
+    }
+
+
+def write_record(
+    model_dir: Path, record: dict, vocabulary: Vocabulary, operative_config: str | None
+) -> None:
+    """Writes run.json, operative.gin and the tokenizer's file; only the first process does.
+
+    Raises:
+      OSError: the folder is read-only or full.
+    """
+    if jax.process_index() != 0:
+        return
+    source = Path(vocabulary.path)
+    target = model_dir / ("tokenizer" + source.suffix)
+    with atomic_write(target) as file, source.open("rb") as contents:
+        shutil.copyfileobj(contents, file)
+    if operative_config is not None:
+        with atomic_write(model_dir / "operative.gin", "w") as file:
+            file.write(operative_config)
+    with atomic_write(model_dir / "run.json", "w") as file:
+        json.dump(record, file, indent=1, ensure_ascii=False)
+
+
+def check_continuation(model_dir: Path, record: dict) -> None:
+    """Refuses to go on with a run whose model, data or optimizer were others.
+
+    Raises:
+      UserError: with the fields that differ, and their old and new values.
+    """
+    path = model_dir / "run.json"
+    if not path.exists():
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))["identity"]
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); restore it or give a new MODEL_DIR"
+        ) from None
+    # Through JSON, so that tuples and lists, and the like, compare equal.
+    new = json.loads(json.dumps(record["identity"]))
+    changes = _differences(old, new)
+    if changes:
+        raise UserError(
+            f"{model_dir} holds a run with another configuration: {'; '.join(changes)}; "
+            "give a new MODEL_DIR, or undo the change to continue"
+        )
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        changes = []
+        for key in sorted(set(old) | set(new)):
+            inner = f"{path}.{key}" if path else key
+            changes += _differences(old.get(key), new.get(key), inner)
+        return changes
+    return [] if old == new else [f"{path} was {old!r} and is {new!r}"]
+
+
+def _git_commit() -> str | None:
+    """The commit of the code, with `+` if files were changed since; None outside a clone."""
+    git = ["git", "-C", str(repository_root())]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if status.stdout.strip() else "")
