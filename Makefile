@@ -1,0 +1,40 @@
+# make quickstart   a small Japanese GPT from real text, in RUN (default runs/quickstart)
+# make test         all tests
+# make lint         style and one-way imports
+# Each makes the virtual environment .venv first, if it is not there. Set PYTHON to choose the interpreter (3.11 to 3.13).
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/quickstart
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test lint
+.DELETE_ON_ERROR:
+
+quickstart: $(VENV)/installed
+	$(BIN)/python tools/prepare_quickstart.py --output_dir=$(RUN)/corpora
+	$(BIN)/python tools/train_tokenizer.py --corpora_dir=$(RUN)/corpora --output=$(RUN)/tokenizer.model
+	$(BIN)/python tools/cache_tasks.py --mixture_or_task_name=quickstart --corpora_dir=$(RUN)/corpora \
+	  --vocabulary=$(RUN)/tokenizer.model --cache_dir=$(RUN)/cache
+	$(BIN)/python -m llmjp_jax.train --gin_file=gin_configs/quickstart.gin --gin.MODEL_DIR=$(RUN)/model \
+	  --gin.VOCABULARY=$(RUN)/tokenizer.model --gin.CACHE_DIR=$(RUN)/cache
+	$(BIN)/python tools/convert_checkpoint.py --from_run=$(RUN)/model --to_hf=$(RUN)/hf --overwrite
+	$(BIN)/python tools/report_run.py --model_dir=$(RUN)/model --cache_dir=$(RUN)/cache --mixture_or_task_name=quickstart
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
+	touch $@
