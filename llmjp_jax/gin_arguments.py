@@ -6,52 +6,21 @@ have an effect, and is refused; so is what is needed and missing. Reading the fi
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-import gin
-from gin import config, config_parser
+from gin import config
 
 from llmjp_jax.errors import UserError
 from llmjp_jax.gin_files import GinFiles, Key, nearest
+from llmjp_jax.operative_config import OperativeConfig
 
 # The entry's parameter that the launcher fills with the `OperativeConfig`.
 OPERATIVE_CONFIG = "operative_config"
-
-
-class Change(NamedTuple):
-    """A binding whose effective value differs; `before` and `after` are gin values, or 'not set'."""
-
-    name: str
-    before: str
-    after: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.before} -> {self.after}"
-
-
-class OperativeConfig(NamedTuple):
-    """Everything that configures a run, defaults included, as a gin file that gives the same run."""
-
-    text: str
-
-    @property
-    def bindings(self) -> dict[str, str]:
-        """Full name of each parameter -> its value as gin text, macros replaced by what they stand for."""
-        return effective_bindings(self.text)
-
-    def changes_since(self, old_text: str) -> list[Change]:
-        """What differs from an earlier run's text; macros count only by what they change."""
-        return diff(old_text, self.text)
-
-
-def diff(old_text: str, new_text: str) -> list[Change]:
-    """The parameters whose effective values differ between two gin texts, by name."""
-    old, new = effective_bindings(old_text), effective_bindings(new_text)
-    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    return [Change(name, old.get(name, "not set"), new.get(name, "not set")) for name in names]
 
 
 class Arguments:
@@ -67,6 +36,9 @@ class Arguments:
         self.function = getattr(importlib.import_module(module), name)
         self._files = files
         self._entry = files.configurable(module, name)
+        self._table: dict[
+            tuple[str, str], dict[str, Any]
+        ] = {}  # a copy of gin's, which others clear
         self._live: set[Key] = set()  # bindings that reach the function
         self._reached: set[Key] = (
             set()
@@ -80,6 +52,7 @@ class Arguments:
 
     def check(self) -> None:
         """Follows every reference without calling anything."""
+        self._table = {at: dict(values) for at, values in config._CONFIG.items()}
         self._visit(self._entry, (), True, True, "the command", ())
         reserved = [
             key for key in self._live if key[1:] == (self._entry.selector, OPERATIVE_CONFIG)
@@ -101,16 +74,13 @@ class Arguments:
 
     def build(self) -> dict[str, Any]:
         """The keyword arguments, with `@references()` called and macros replaced; call `check` first."""
-        try:
-            return gin.get_bindings(self.function)
-        except UserError as error:
-            raise UserError(self._with_places(str(error))) from None
+        return self._keywords(self._entry, ())
 
     def operative_config(self) -> OperativeConfig:
         """What `build` uses and the defaults beside it; reading the text again gives the same text."""
         table: dict[tuple[str, str], dict[str, Any]] = {}
         for key in self._live:
-            table.setdefault(key[:2], {})[key.name] = config._CONFIG[key[:2]][key.name]
+            table.setdefault(key[:2], {})[key.name] = self._table[key[:2]][key.name]
         for (_, selector), configurable in self._calls.items():
             defaults = table.setdefault(("", selector), {})
             for parameter in _parameters(configurable.wrapped):
@@ -124,22 +94,20 @@ class Arguments:
     ) -> None:
         """Marks the bindings of one function in one scope, and follows the references in their values."""
         if (scope, found.selector) in path:
+            if not live:
+                return
             chain = " -> ".join("/".join(where) or selector for where, selector in path)
             raise UserError(f"{place}: the macros and references go round in a circle: {chain}")
         path = (*path, (scope, found.selector))
-        bound: dict[str, Key] = {}
-        for depth in range(len(scope) + 1):
-            at = ("/".join(scope[:depth]), found.selector)
-            for name in config._CONFIG.get(at, {}):
-                if name in bound:
-                    self._reached.add(bound[name])
-                    self._follow(bound[name], scope, False, path)
-                bound[name] = Key(*at, name)
-        for key in bound.values():
-            self._reached.add(key)
+        bound = self._bound(found, scope)
+        for keys in bound.values():
+            for key in keys[:-1]:
+                self._reached.add(key)
+                self._follow(key, scope, False, path)
+            self._reached.add(keys[-1])
             if live:
-                self._live.add(key)
-            self._follow(key, scope, live, path)
+                self._live.add(keys[-1])
+            self._follow(keys[-1], scope, live, path)
         if not live:
             return
         if found.wrapped is config.macro:
@@ -163,7 +131,7 @@ class Arguments:
                 )
 
     def _follow(self, key: Key, scope: tuple, live: bool, path: tuple) -> None:
-        value = config._CONFIG[key[:2]][key.name]
+        value = self._table[key[:2]][key.name]
         place = self._files.origins[key].place
         for reference in config.iterate_references([value]):
             self._follow_reference(reference, key, scope, live, place, path)
@@ -209,21 +177,68 @@ class Arguments:
             for parameter in _parameters(found.wrapped)
         ]
 
-    def _with_places(self, message: str) -> str:
-        """A UserError raised while building, with the places of the parameters that its sentence names."""
-        sentence, _, rest = message.partition("\n")
-        call = re.search(r"In call to configurable '(\w+)'", rest)
-        places = {
-            f"{key.name}: {self._files.origins[self._behind(key)].place}"
-            for key in self._live
-            if call and key.selector.endswith(f".{call[1]}")
-            if re.search(rf"\b{re.escape(key.name)}\b", sentence)
+    def _bound(self, found: config.Configurable, scope: tuple) -> dict[str, list[Key]]:
+        """The bindings of each parameter in a scope, outermost first; the last one holds."""
+        bound: dict[str, list[Key]] = {}
+        for depth in range(len(scope) + 1):
+            at = ("/".join(scope[:depth]), found.selector)
+            for name in self._table.get(at, {}):
+                bound.setdefault(name, []).append(Key(*at, name))
+        return bound
+
+    def _keywords(self, found: config.Configurable, scope: tuple) -> dict[str, Any]:
+        return {
+            name: self._value(self._table[keys[-1][:2]][name], scope)
+            for name, keys in self._bound(found, scope).items()
         }
-        return f"{sentence} ({'; '.join(sorted(places))})" if places else sentence
+
+    def _value(self, value: Any, scope: tuple) -> Any:
+        """A binding's value, with every reference in it called or configured, and every macro replaced."""
+        if isinstance(value, config.ConfigurableReference):
+            found, inner = value.configurable, tuple(value.scopes) or scope
+            if found.wrapped is config.macro:
+                return self._keywords(found, inner)["value"]
+            return self._call(found, inner) if value.evaluate else self._configured(found, inner)
+        if isinstance(value, dict):
+            return {self._value(k, scope): self._value(v, scope) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._value(item, scope) for item in value)
+        return value
+
+    def _call(self, found: config.Configurable, scope: tuple) -> Any:
+        keywords = self._keywords(found, scope)
+        try:
+            return found.wrapped(**keywords)
+        except UserError as error:
+            raise UserError(f"{error}{self._places(found, scope, str(error))}") from error
+
+    def _configured(self, found: config.Configurable, scope: tuple) -> Callable[..., Any]:
+        """A function that takes from gin what its caller does not give; built anew at each call."""
+        function = found.wrapped
+        if not self._bound(found, scope):
+            return function
+
+        @functools.wraps(function, updated=())
+        def configured(*args, **kwargs):
+            given = inspect.signature(function).bind_partial(*args, **kwargs).arguments
+            keywords = self._keywords(found, scope)
+            ours = {name: value for name, value in keywords.items() if name not in given}
+            return function(*args, **ours, **kwargs)
+
+        return configured
+
+    def _places(self, found: config.Configurable, scope: tuple, sentence: str) -> str:
+        """Where the parameters that a sentence names were set, in brackets."""
+        places = [
+            f"{name}: {self._files.origins[self._behind(keys[-1])].place}"
+            for name, keys in self._bound(found, scope).items()
+            if re.search(rf"\b{re.escape(name)}\b", sentence)
+        ]
+        return f" ({'; '.join(places)})" if places else ""
 
     def _behind(self, key: Key) -> Key:
         """The macro whose value a parameter takes, or the parameter itself."""
-        value = config._CONFIG[key[:2]][key.name]
+        value = self._table[key[:2]][key.name]
         if (
             isinstance(value, config.ConfigurableReference)
             and value.configurable.wrapped is config.macro
@@ -244,56 +259,3 @@ def _parameters(function: Any) -> list[inspect.Parameter]:
 
 def _short(found: config.Configurable) -> str:
     return ".".join(found.selector.split(".")[-2:])
-
-
-class _Text(config_parser.ParserDelegate):
-    """Reads references as text, so that a gin text is read without importing anything."""
-
-    def __init__(self, modules: dict[str, str]):
-        self._modules = modules
-
-    def configurable_reference(self, name, evaluate):
-        scope, slash, selector = name.rpartition("/")
-        return _Reference(f"@{scope}{slash}{_full(selector, self._modules)}{'()' * evaluate}")
-
-    def macro(self, name):
-        return _Reference(f"%{name}")
-
-
-class _Reference(str):
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _full(selector: str, modules: dict[str, str]) -> str:
-    symbol, dot, rest = selector.partition(".")
-    return f"{modules.get(symbol, symbol)}{dot}{rest}"
-
-
-def effective_bindings(text: str) -> dict[str, str]:
-    """Full name of each parameter that a gin text sets -> its value as gin text, with macros replaced."""
-    modules: dict[str, str] = {}
-    macros: dict[str, Any] = {}
-    values: dict[str, Any] = {}
-    for statement in config_parser.ConfigParser(text, _Text(modules)):
-        if isinstance(statement, config_parser.ImportStatement):
-            if statement.is_from or statement.alias:
-                modules[statement.bound_name()] = statement.module
-        elif isinstance(statement, config_parser.BindingStatement):
-            scope, selector, name, value, _ = statement
-            prefix = f"{scope}/" if scope else ""
-            if name:
-                values[f"{prefix}{_full(selector, modules)}.{name}"] = value
-            else:
-                macros[f"{prefix}{selector}"] = value
-    return {name: repr(_expand(value, macros)) for name, value in values.items()}
-
-
-def _expand(value: Any, macros: dict[str, Any]) -> Any:
-    if isinstance(value, _Reference) and value.startswith("%") and value[1:] in macros:
-        return _expand(macros[value[1:]], macros)
-    if isinstance(value, dict):
-        return {_expand(key, macros): _expand(item, macros) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_expand(item, macros) for item in value)
-    return value

@@ -94,7 +94,7 @@ class GinFiles:
         context = _Context(self)
         context.use(dynamic)
         context.use(config_parser.ImportStatement(module, "." in module, None, None))
-        config._IMPORTS.add(dynamic)
+        _record([dynamic])
         return context.get_configurable(f"{module.rpartition('.')[2]}.{name}")
 
     def _find(self, name: str) -> Path:
@@ -124,7 +124,7 @@ class GinFiles:
                         self._flags.use(statement)
                     else:
                         self.read_file(statement.filename)
-                config._IMPORTS.update(context.imports)
+                _record(context.imports)
         except _Placed:
             raise
         except SyntaxError as error:
@@ -171,6 +171,8 @@ class _Context(config.ParseContext):
     def use(self, statement: config_parser.ImportStatement) -> None:
         """Imports the module that a gin file's `import` names."""
         package, _, name = statement.module.rpartition(".")
+        if statement.bound_name() == "gin":
+            raise UserError("the name gin is taken; import the module under another name with `as`")
         if package != "__gin__":
             with _import_mistakes(statement):
                 self.process_import(statement)
@@ -183,8 +185,10 @@ class _Context(config.ParseContext):
 
     def get_configurable(self, selector: str) -> config.Configurable:
         """gin's entry for the function or class that `selector` names here."""
-        if selector.startswith("gin."):
+        if selector in ("gin.macro", "gin.constant"):
             return config._REGISTRY[selector]
+        if selector.startswith("gin."):
+            raise UserError(f"{selector} is not supported; only %MACROS and %gin.REQUIRED are")
         found = None
         if self._lenient or not self._dynamic_registration:
             found = self._already_named(selector)
@@ -232,6 +236,15 @@ class _Context(config.ParseContext):
             imported = ", ".join(symbols) or "nothing"
             near = f"; imported here: {imported} (import its module first)"
         raise UserError(f"there is no function or class {selector}{near}")
+
+
+def _record(imports: Iterable[config_parser.ImportStatement]) -> None:
+    """Keeps one import of each module, the first: gin writes them from a set, whose order is not fixed."""
+    known = {statement.module for statement in config._IMPORTS}
+    for statement in imports:
+        if statement.module not in known:
+            config._IMPORTS.add(statement)
+            known.add(statement.module)
 
 
 def _forget() -> None:

@@ -40,7 +40,7 @@ def run(
 
     `entry` and `dry_run` are dotted paths of functions; with --dry_run the second is called, with the same keyword
     arguments, in place of the first. A parameter `operative_config` of either is filled with the
-    `gin_arguments.OperativeConfig` of the run (`.text` to save, `.changes_since(old_text)` when it resumes).
+    `OperativeConfig` of the run (`.text` to save, `.changes_since(old_text)` when it resumes).
 
     Args:
       argv: the flags; None takes the command line's, and makes sure that the process ends when the command fails,
@@ -79,11 +79,7 @@ def _run(entry, argv, description, example, dry_run) -> Any:
     keywords = arguments.build()
     if OPERATIVE_CONFIG in inspect.signature(function).parameters:
         keywords[OPERATIVE_CONFIG] = arguments.operative_config()
-    try:
-        return function(**keywords)
-    except UserError as error:
-        # gin adds lines about the call to whatever a configured function raises.
-        raise UserError(str(error).partition("\n")[0]) from error
+    return function(**keywords)
 
 
 def parse_flags(

@@ -12,7 +12,7 @@ import pytest
 
 from llmjp_jax import gin_files, launch
 from llmjp_jax.errors import UserError
-from llmjp_jax.gin_arguments import diff, effective_bindings
+from llmjp_jax.operative_config import diff, effective_bindings
 
 FIXTURES = Path(__file__).parent / "launch_fixtures"
 ROOT = Path(__file__).parents[1]
@@ -133,6 +133,22 @@ def test_a_reference_without_parentheses_arrives_as_a_configured_function(folder
     assert start("--gin.MODEL_DIR=a", *flags)["schedule"](4) == 2.0
 
 
+def test_a_configured_function_lets_its_caller_decide_and_outlives_another_launch(folder):
+    flags = ["--gin.MODEL_DIR=a", "--gin.target.train.schedule=@target.schedule"]
+    bindings = ["--gin.schedule.peak=0.5", "--gin.schedule.step=3"]
+    schedule = start(*flags, *bindings)["schedule"]
+    start("--gin.MODEL_DIR=b")
+    assert (schedule(), schedule(4), schedule(4, 1.0), schedule(peak=2)) == (1.5, 2.0, 4.0, 6)
+    assert schedule.__name__ == "schedule"
+
+
+def test_a_function_without_bindings_arrives_as_itself(folder):
+    import launch_target
+
+    flags = ["--gin.MODEL_DIR=a", "--gin.target.train.data=@target.Data"]
+    assert start(*flags)["data"] is launch_target.Data
+
+
 def test_a_second_launch_in_one_process_starts_from_nothing(folder, capsys):
     start("--gin.MODEL_DIR=a", "--gin.STEPS=5")
     assert start("--gin.MODEL_DIR=a")["steps"] == 3
@@ -143,6 +159,19 @@ def test_a_second_launch_does_not_know_what_only_the_first_imported(folder, caps
     start("--gin.MODEL_DIR=a")
     write(folder, "Data.seed = 3\n")
     assert "no function or class Data; imported here: nothing" in error_of(capsys)
+
+
+def test_a_function_is_named_as_this_launch_imports_it_not_an_earlier_one(
+    folder, capsys, monkeypatch
+):
+    monkeypatch.syspath_prepend(folder)
+    (folder / "fresh.py").write_text("def work(*, x, y): pass\n")
+    for name in ["other", "fresh"]:
+        text = (
+            f"from __gin__ import dynamic_registration\nimport fresh as {name}\n{name}.work.x = 1\n"
+        )
+        write(folder, text)
+        assert error_of(capsys, entry="fresh.work").startswith(f"{name}.work.y is not set")
 
 
 # The flags
@@ -303,6 +332,8 @@ def test_a_file_that_includes_itself_is_refused(folder, capsys):
         ("STEPS 3", "Couldn't parse statement"),
         ("STEPS = [3, 4", "is not closed"),
         ("STEPS = ", "Unable to parse value"),
+        ("target.train.data = @gin.singleton()", "gin.singleton is not supported"),
+        ("import gin", "the name gin is taken"),
         ("import launch_tarjet", "no module launch_tarjet; did you mean launch_target?"),
         ("from llmjp_jax import errros", "no module llmjp_jax.errros; did you mean errors?"),
         ("import needs_missing_package", "needs the package a_package_that_nobody_has"),
@@ -355,6 +386,11 @@ def test_a_flag_name_that_fits_two_functions_is_refused(folder, capsys):
 def test_macros_that_go_round_in_a_circle_are_refused(folder, capsys):
     write(folder, RUN + "STEPS = %OTHER\nOTHER = %STEPS\n")
     assert "go round in a circle" in error_of(capsys, "--gin.MODEL_DIR=a")
+
+
+def test_a_circle_that_a_later_binding_breaks_is_none(folder):
+    write(folder, RUN + "STEPS = %OTHER\nOTHER = %STEPS\nSTEPS = 6\ntarget.train.data = %OTHER\n")
+    assert start("--gin.MODEL_DIR=a")["data"] == 6
 
 
 # Missing and unused
@@ -498,6 +534,27 @@ def test_the_operative_text_gives_the_same_arguments_and_the_same_text(folder):
     assert first == second
     assert again.text == config.text
     assert again.changes_since(config.text) == []
+
+
+def test_the_operative_text_does_not_depend_on_the_order_of_hashes(folder):
+    code = (
+        "from llmjp_jax import launch;"
+        "result = launch.run('launch_target.train', description='', example='');"
+        "print(result['operative_config'].text)"
+    )
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", code, "--gin_file=run.gin", "--gin.MODEL_DIR=a"],
+            cwd=folder,
+            env=os.environ
+            | {"PYTHONPATH": f"{ROOT}{os.pathsep}{FIXTURES}", "PYTHONHASHSEED": str(seed)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(texts) == 1 and "Model.embed = %EMBED" in texts.pop()
 
 
 def test_the_operative_text_holds_defaults_and_uncalled_functions(folder):
