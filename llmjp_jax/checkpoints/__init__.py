@@ -1,6 +1,7 @@
 """Parameters to disk and back: a run's own checkpoints, and Hugging Face directories."""
 
 from llmjp_jax.checkpoints.hf import load_hf, save_hf
+from llmjp_jax.checkpoints.hf_to_run import save_run
 from llmjp_jax.checkpoints.manager import (
     CheckpointConfig,
     Checkpoints,
@@ -17,4 +18,5 @@ __all__ = [
     "read_model_config",
     "read_run",
     "save_hf",
+    "save_run",
 ]

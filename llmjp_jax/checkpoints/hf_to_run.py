@@ -1,0 +1,63 @@
+"""A model from elsewhere as a run directory: what `load_run` reads, with parameters and no optimizer state."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orbax.checkpoint as ocp
+
+import llmjp_jax
+from llmjp_jax.checkpoints.hf_directory import new_directory
+from llmjp_jax.errors import UserError
+from llmjp_jax.models import Decoder, ModelConfig, disassemble, parameter_count
+
+if TYPE_CHECKING:
+    from llmjp_jax.tokenizer import Vocabulary
+
+
+def save_run(
+    model: Decoder,
+    config: ModelConfig,
+    model_dir: str | os.PathLike,
+    vocabulary: Vocabulary | None = None,
+) -> None:
+    """Writes a model as the checkpoint of step 0 of a run, with its tokenizer; the directory appears whole.
+
+    Other runs start from it (`initial_checkpoint_path`); it has nothing to be continued with.
+
+    Raises:
+      UserError: the directory holds something already.
+    """
+    model_dir = Path(model_dir)
+    if model_dir.is_dir() and any(model_dir.iterdir()):
+        raise UserError(f"{model_dir} is not empty; give a new directory for the run")
+    with new_directory(model_dir, overwrite=False) as temporary:
+        with ocp.CheckpointManager(temporary / "checkpoints") as manager:
+            parameters = ocp.args.StandardSave(disassemble(model))
+            manager.save(0, args=ocp.args.Composite(parameters=parameters))
+        if vocabulary is not None:
+            _save_tokenizer(vocabulary, temporary)
+        record = {
+            "llmjp_jax": llmjp_jax.__version__,
+            "model": dataclasses.asdict(config),
+            "parameters": parameter_count(config),
+            "vocabulary": None if vocabulary is None else vocabulary.path,
+        }
+        (temporary / "run.json").write_text(
+            json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8"
+        )
+
+
+def _save_tokenizer(vocabulary: Vocabulary, directory: Path) -> None:
+    from llmjp_jax.tokenizer import save_hf_tokenizer
+
+    if vocabulary.path.endswith(".model"):
+        shutil.copyfile(vocabulary.path, directory / "tokenizer.model")
+    else:
+        # With the files beside tokenizer.json: they say which token is which.
+        save_hf_tokenizer(vocabulary, directory)
