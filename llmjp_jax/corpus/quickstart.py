@@ -58,7 +58,8 @@ def build_quickstart_corpora(
     if not 0 < fraction < 1:
         raise UserError(f"validation_fraction is {fraction}; it must lie between 0 and 1")
     python = platform.python_version()
-    fingerprint = manifest_fingerprint({"manifest": manifest, "python": python, "format": _FORMAT})
+    used = {key: manifest[key] for key in ("validation_fraction", "tatoeba", "standard_library")}
+    fingerprint = manifest_fingerprint({**used, "python": python, "format": _FORMAT})
     record = finished_record(output_dir, fingerprint)
     if record is not None:
         return record

@@ -4,7 +4,16 @@
 makes a .model in LLM-jp's layout; `save_hf_tokenizer` writes what `transformers` loads.
 """
 
+from llmjp_jax.tokenizer.from_corpora import train_from_corpora
 from llmjp_jax.tokenizer.hf_export import save_hf_tokenizer
+from llmjp_jax.tokenizer.training import sample_texts, train_unigram
 from llmjp_jax.tokenizer.vocabulary import Vocabulary, load_vocabulary
 
-__all__ = ["Vocabulary", "load_vocabulary", "save_hf_tokenizer"]
+__all__ = [
+    "Vocabulary",
+    "load_vocabulary",
+    "sample_texts",
+    "save_hf_tokenizer",
+    "train_from_corpora",
+    "train_unigram",
+]

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmjp_jax.errors import UserError
 from llmjp_jax.tokenizer.layout import BYTES, SPACE
+from llmjp_jax.tokenizer.model_proto import set_llmjp_rules
 
 MARK = "|LLM-jp>"  # LLM-jp's converter writes `<EOD>` as `<EOD|LLM-jp>`, a name that no ordinary text has
 
@@ -79,20 +80,6 @@ def sentencepiece_of(document: dict[str, Any]) -> Any | None:
         proto.pieces.add(piece=piece, score=score, type=type)
     set_llmjp_rules(proto)
     return proto
-
-
-def set_llmjp_rules(proto: Any) -> None:
-    """Gives a `ModelProto` the rules of every LLM-jp model: Unigram, byte fallback, identity, dummy prefix."""
-    trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
-    trainer.model_type = trainer.UNIGRAM
-    trainer.byte_fallback = True
-    trainer.split_by_whitespace = False
-    trainer.unk_id, trainer.bos_id, trainer.eos_id, trainer.pad_id = 0, 1, 2, -1
-    normalizer.name = "identity"
-    normalizer.precompiled_charsmap = b""
-    normalizer.add_dummy_prefix = True
-    normalizer.remove_extra_whitespaces = False
-    normalizer.escape_whitespaces = True
 
 
 def plain_name(piece: str) -> str:

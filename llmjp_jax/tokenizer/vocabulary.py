@@ -21,6 +21,7 @@ from llmjp_jax.errors import UserError
 from llmjp_jax.tokenizer import hf_import
 from llmjp_jax.tokenizer.backends import SentencePieceBackend, TokenizersBackend
 from llmjp_jax.tokenizer.layout import SpecialIds, complete_special_ids, llmjp_special_ids
+from llmjp_jax.tokenizer.model_proto import read_model_proto
 
 
 class Vocabulary:
@@ -204,27 +205,6 @@ def load_vocabulary(path: str | os.PathLike) -> Vocabulary:
         declared = {"pad": special.pad, "bos": special.bos, "eos": special.eos, "unk": special.unk}
     merged = {role: roles.get(role, declared.get(role)) for role in ("pad", "bos", "eos", "unk")}
     return Vocabulary(file, backend, complete_special_ids(**merged))
-
-
-def read_model_proto(file: str | os.PathLike) -> Any:
-    """The `ModelProto` of a SentencePiece .model file.
-
-    Raises:
-      UserError: the file is not such a model.
-    """
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
-
-    proto = sentencepiece_model_pb2.ModelProto()
-    try:
-        proto.ParseFromString(Path(file).read_bytes())
-    except DecodeError:
-        raise UserError(
-            f"{file} is not a SentencePiece model or is damaged; give a .model file or copy it again"
-        ) from None
-    if not proto.pieces:
-        raise UserError(f"{file} holds no pieces; give a trained SentencePiece .model file")
-    return proto
 
 
 def _vocabulary_file(path: Path) -> Path:
