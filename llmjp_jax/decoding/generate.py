@@ -52,12 +52,12 @@ def generate(decoder: Decoder, prompts: Sequence[Sequence[int]], *, max_new_toke
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size = {batch_size!r} must be at least 1")
     size = max(1, min(batch_size or len(prompts), len(prompts)))
-    program = _Program(decoder, sampling or Sampling(), stop_ids)
+    program = _Program(decoder, sampling or Sampling(), stop_ids, seed)
     results: list[list[int]] = [[] for _ in prompts]
     with tqdm(total=len(prompts), unit="prompt", disable=not progress) as bar:
         for batch in batches_by_length([len(prompt) for prompt in prompts], size):
             state = program.prefill(
-                [prompts[i] for i in batch], [rows[i] for i in batch], seed, max_new_tokens, size
+                [prompts[i] for i in batch], [rows[i] for i in batch], max_new_tokens, size
             )
             state = program.advance(state, max_new_tokens)
             tokens, lengths = np.asarray(state["tokens"]), np.asarray(state["lengths"])
@@ -71,12 +71,12 @@ def stream(decoder: Decoder, prompt: Sequence[int], *, max_new_tokens: int, samp
            stop_ids: Iterable[int] = (), seed: int = 0, row: int = 0) -> Iterator[int]:  # fmt: skip
     """Yields, one by one, the tokens that `generate` gives for this prompt, seed and row."""
     check_prompts([prompt], max_new_tokens, decoder.config.vocab_size, decoder.config.max_length)
-    program = _Program(decoder, sampling or Sampling(), stop_ids)
-    return _stream(program, prompt, row, seed, max_new_tokens)
+    program = _Program(decoder, sampling or Sampling(), stop_ids, seed)
+    return _stream(program, prompt, row, max_new_tokens)
 
 
-def _stream(program: _Program, prompt, row, seed, max_new_tokens) -> Iterator[int]:
-    state = program.prefill([prompt], [row], seed, max_new_tokens, 1)
+def _stream(program: _Program, prompt, row, max_new_tokens) -> Iterator[int]:
+    state = program.prefill([prompt], [row], max_new_tokens, 1)
     for count in range(1, max_new_tokens + 1):
         # The next token is under way on the device while the caller handles this one.
         token, finished = state["tokens"][0, count - 1], state["finished"][0]
@@ -90,7 +90,10 @@ def _stream(program: _Program, prompt, row, seed, max_new_tokens) -> Iterator[in
 class _Program:
     """`prefill` and `advance` with what stays the same over a call's batches."""
 
-    def __init__(self, decoder: Decoder, sampling: Sampling, stop_ids: Iterable[int]):
+    def __init__(self, decoder: Decoder, sampling: Sampling, stop_ids: Iterable[int], seed: int):
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**31:
+            raise UserError(f"seed = {seed!r} must be a whole number in [0, 2^31)")
+        self.seed = np.int32(seed)
         self.definition = nnx.graphdef(decoder)
         self.parameters = disassemble(decoder)
         self.longest = decoder.config.max_length
@@ -100,7 +103,7 @@ class _Program:
         self.stop_ids = np.full((slots,), -1, np.int32)
         self.stop_ids[: len(ids)] = ids
 
-    def prefill(self, prompts, rows, seed, max_new_tokens, size) -> State:
+    def prefill(self, prompts, rows, max_new_tokens, size) -> State:
         """`size` rows: the prompts', and idle ones where there are fewer prompts."""
         idle = size - len(prompts)
         length = bucket_length(max(len(prompt) for prompt in prompts), self.longest)
@@ -108,7 +111,7 @@ class _Program:
         rows = np.array([*rows, *[0] * idle], np.int32)
         active = np.arange(size) < len(prompts)
         return prefill(self.definition, self.steps, room_for(max_new_tokens), self.parameters, self.values,
-                       self.stop_ids, tokens, start, rows, active, np.int32(seed))  # fmt: skip
+                       self.stop_ids, tokens, start, rows, active, self.seed)  # fmt: skip
 
     def advance(self, state: State, until: int) -> State:
         return advance(self.definition, self.steps, self.parameters, self.values, self.stop_ids, state,
