@@ -59,10 +59,10 @@ def jsonl_chunks(
     """
     threads = num_threads or os.cpu_count() or 1
 
-    def tokenised(texts: list, places: list, size: int, position: tuple) -> Chunk:
+    def tokenised(texts: list, places: np.ndarray, size: int, position: tuple) -> Chunk:
         rows = vocabulary.encode_batch(texts, threads)
         ids, lengths = _joined(rows, vocabulary.eos_id)
-        return Chunk(ids, lengths, np.array(places, PLACE), size, position)
+        return Chunk(ids, lengths, places, size, position)
 
     with ThreadPoolExecutor(2) as pool:
         waiting: collections.deque = collections.deque()
@@ -80,23 +80,28 @@ def jsonl_chunks(
 
 def _text_batches(
     files: Sequence[str], position: Sequence[int] | None
-) -> Iterator[tuple[list[str], list[tuple[int, int, int]], int, tuple[int, int, int]]]:
+) -> Iterator[tuple[list[str], np.ndarray, int, tuple[int, int, int]]]:
     """(texts, places, bytes of text, position after them), of about `_BATCH_BYTES` of text each."""
-    first_file, offset, line = position or (0, 0, 1)
-    texts, places, size = [], [], 0
-    after = (first_file, offset, line)
+    first_file, first_offset, first_line = position or (0, 0, 1)
     for number in range(first_file, len(files)):
-        start = (offset, line) if number == first_file else (0, 1)
-        for line_number, begins, text, ends in read_texts(files[number], *start):
+        start = (first_offset, first_line) if number == first_file else (0, 1)
+        texts, lines, offsets, size = [], [], [], 0
+        for line, begins, text, ends in read_texts(files[number], *start):
             texts.append(text)
-            places.append((number, line_number, begins))
+            lines.append(line)
+            offsets.append(begins)
             size += len(text.encode())
-            after = (number, ends, line_number + 1)
             if size >= _BATCH_BYTES:
-                yield texts, places, size, after
-                texts, places, size = [], [], 0
-    if texts:
-        yield texts, places, size, after
+                yield texts, _places(number, lines, offsets), size, (number, ends, line + 1)
+                texts, lines, offsets, size = [], [], [], 0
+        if texts:
+            yield texts, _places(number, lines, offsets), size, (number, ends, line + 1)
+
+
+def _places(number: int, lines: list[int], offsets: list[int]) -> np.ndarray:
+    places = np.empty(len(lines), PLACE)
+    places["file"], places["line"], places["offset"] = number, lines, offsets
+    return places
 
 
 def _joined(rows: list[list[int]], eos_id: int) -> tuple[np.ndarray, np.ndarray]:

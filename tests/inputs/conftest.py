@@ -1,0 +1,77 @@
+"""Small stores and a small vocabulary for the tests of this room and of `tasks`."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmjp_jax.inputs import TokenStore, TokenStoreWriter
+
+
+@pytest.fixture
+def make_store(tmp_path):
+    """make_store(name, documents, eod=7) -> TokenStore; the end token is added to each document."""
+
+    def make(name: str, documents, eod: int | None = 7, manifest: dict | None = None) -> TokenStore:
+        writer = TokenStoreWriter(tmp_path / name, np.int32)
+        for ids in documents:
+            writer.add([*ids, eod] if eod is not None else ids)
+        writer.commit(manifest)
+        return TokenStore(tmp_path / name)
+
+    return make
+
+
+@pytest.fixture
+def random_store(make_store):
+    """random_store(name, documents=50, seed=0, longest=30) -> TokenStore; some documents are empty but for the end."""
+
+    def make(name: str, documents: int = 50, seed: int = 0, longest: int = 30) -> TokenStore:
+        random = np.random.default_rng(seed)
+        lengths = random.integers(0, longest, documents)
+        return make_store(name, [random.integers(8, 1000, n) for n in lengths])
+
+    return make
+
+
+TEXTS = [
+    "吾輩は猫である。名前はまだ無い。",
+    "The cat sat on the mat.",
+    "def add(a, b):\n    return a + b\n",
+    "どこで生れたかとんと見当がつかぬ。",
+    "A journey of a thousand miles begins with a single step.",
+    "何でも薄暗いじめじめした所でニャーニャー泣いていた事だけは記憶している。",
+]
+
+
+@pytest.fixture(scope="session")
+def small_vocabulary(tmp_path_factory) -> Path:
+    """A Unigram model of about 400 pieces with byte fallback, as a .model file."""
+    return _train(tmp_path_factory.mktemp("vocabulary") / "small.model", 400, byte_fallback=True)
+
+
+@pytest.fixture(scope="session")
+def other_vocabulary(tmp_path_factory) -> Path:
+    """Another such model; without byte fallback, so that it has unknown characters."""
+    return _train(tmp_path_factory.mktemp("vocabulary") / "other.model", 130, byte_fallback=False)
+
+
+def _train(path: Path, vocab_size: int, byte_fallback: bool) -> Path:
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 4),
+        model_writer=model,
+        vocab_size=vocab_size,
+        byte_fallback=byte_fallback,
+        hard_vocab_limit=False,
+        normalization_rule_name="identity",
+        minloglevel=2,
+        num_threads=1,
+    )
+    path.write_bytes(model.getvalue())
+    return path

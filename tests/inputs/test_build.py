@@ -1,0 +1,414 @@
+"""cache_task: from registered Tasks to stores, interrupted or not. Imports SeqIO, and with it TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmjp_jax.corpus import write_documents
+from llmjp_jax.errors import UserError
+from llmjp_jax.files import repository_root
+from llmjp_jax.inputs import TokenStore, batch_at, open_inputs
+from llmjp_jax.tokenizer import load_vocabulary
+
+seqio = pytest.importorskip("seqio")
+
+from llmjp_jax import tasks  # noqa: E402
+from llmjp_jax.inputs import build, tokenizing  # noqa: E402
+
+SENTENCES = [
+    "吾輩は猫である。",
+    "The dog sat on the mat.",
+    "for i in range(3):\n\tprint(i)\n",
+    "獰悪な種族であったそうだ。",
+    "A step. ",
+]
+
+
+def texts(count: int, seed: int) -> list[str]:
+    choose = random.Random(seed)
+    return ["".join(choose.choices(SENTENCES, k=choose.randint(1, 9))) for _ in range(count)]
+
+
+def corpus(path: Path, count: int, seed: int) -> Path:
+    write_documents(
+        path, ({"text": text, "meta": {"n": n}} for n, text in enumerate(texts(count, seed)))
+    )
+    return path
+
+
+@pytest.fixture
+def vocabulary(small_vocabulary):
+    return load_vocabulary(small_vocabulary)
+
+
+@pytest.fixture
+def ja(tmp_path, vocabulary):
+    """A Task `ja` of two training files and one for validation; gives their texts by split."""
+    files = {
+        "train": [corpus(tmp_path / "a.jsonl", 60, 1), corpus(tmp_path / "b.jsonl", 40, 2)],
+        "validation": corpus(tmp_path / "v.jsonl", 9, 3),
+    }
+    tasks.register_jsonl_task("ja", files, vocabulary)
+    return {"train": texts(60, 1) + texts(40, 2), "validation": texts(9, 3)}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_store_holds_each_document_with_its_end_in_order(tmp_path, ja, vocabulary):
+    build.cache_task("ja", tmp_path / "cache")
+    for split in ("train", "validation"):
+        store = TokenStore(tmp_path / "cache" / "ja" / split)
+        expected = [[*vocabulary.encode(text), vocabulary.eos_id] for text in ja[split]]
+        assert [ids.tolist() for ids in store] == expected
+        assert store.dtype == np.uint16
+    assert "tensorflow" in sys.modules  # or the test of reading without it would prove nothing
+
+
+def test_the_manifest_says_what_the_store_was_made_of(tmp_path, ja, vocabulary):
+    build.cache_task("ja", tmp_path / "cache")
+    store = TokenStore(tmp_path / "cache" / "ja" / "train")
+    manifest = store.manifest
+    assert manifest["vocabulary"]["fingerprint"] == vocabulary.fingerprint
+    assert manifest["text_bytes"] == sum(len(text.encode()) for text in ja["train"])
+    assert (manifest["documents"], manifest["tokens"]) == (100, store.num_tokens)
+    assert manifest["unknown_tokens"] == 0
+    for document, (file, line, offset) in enumerate(store.places.tolist()):
+        path = Path(manifest["sources"][file]["path"])
+        lines = path.read_bytes().splitlines(keepends=True)
+        assert json.loads(lines[line - 1])["text"] == ja["train"][document]
+        assert offset == sum(map(len, lines[: line - 1]))
+
+
+def test_small_batches_and_one_thread_give_the_same_bytes(tmp_path, ja, monkeypatch):
+    build.cache_task("ja", tmp_path / "one")
+    monkeypatch.setattr(tokenizing, "_BATCH_BYTES", 100)
+    build.cache_task("ja", tmp_path / "two", num_threads=1)
+    assert contents(tmp_path / "one" / "ja") == contents(tmp_path / "two" / "ja")
+
+
+def test_seqio_itself_gives_the_same_ids(tmp_path, ja, monkeypatch):
+    build.cache_task("ja", tmp_path / "fast")
+    monkeypatch.setattr(tasks, "plain_text_source", lambda task: None)
+    build.cache_task("ja", tmp_path / "slow")
+    for split in ("train", "validation"):
+        fast, slow = (TokenStore(tmp_path / way / "ja" / split) for way in ("fast", "slow"))
+        assert slow.places is None
+        assert [ids.tolist() for ids in fast] == [ids.tolist() for ids in slow]
+        assert fast.manifest["text_bytes"] == slow.manifest["text_bytes"]
+
+
+def test_any_task_is_built_with_its_own_preprocessors(tmp_path, vocabulary, monkeypatch):
+    """A function as source, its own steps, and no end token: what its author wrote is what is stored."""
+    import tensorflow as tf
+
+    given = texts(30, 5)
+
+    def dataset(split, shuffle_files, seed=None):
+        return tf.data.Dataset.from_tensor_slices({"targets": given})
+
+    name = "own_steps"
+    if name not in seqio.TaskRegistry.names():
+        seqio.TaskRegistry.add(
+            name,
+            source=seqio.FunctionDataSource(dataset, splits=["train"]),
+            preprocessors=[
+                lambda ds: ds.map(lambda e: {"targets": tf.strings.join([e["targets"], "?!"])}),
+                seqio.preprocessors.tokenize,
+            ],
+            output_features={"targets": seqio.Feature(vocabulary=vocabulary, add_eos=False)},
+            metric_fns=[],
+        )
+    monkeypatch.setattr(tokenizing, "_BATCH_BYTES", 400)
+    build.cache_task(name, tmp_path)
+    store = TokenStore(tmp_path / name / "train")
+    assert [ids.tolist() for ids in store] == [vocabulary.encode(text + "?!") for text in given]
+    assert store.manifest["text_bytes"] == sum(len(text.encode()) + 2 for text in given)
+    with pytest.raises(UserError, match=f"other code has registered the name {name}"):
+        tasks.register_jsonl_task(name, {"train": "x.jsonl"}, vocabulary)
+
+
+def test_a_jsonl_task_with_a_step_more_is_not_tokenised_as_it_stands(tmp_path, vocabulary):
+    task = seqio.Task(
+        "more",
+        source=tasks.JsonlSource({"train": "x.jsonl"}),
+        preprocessors=[lambda ds: ds, seqio.preprocessors.tokenize, seqio.preprocessors.append_eos],
+        output_features={"targets": seqio.Feature(vocabulary=vocabulary)},
+    )
+    assert tasks.plain_text_source(task) is None
+
+
+def test_a_mixture_is_built_and_opened_with_its_weights(tmp_path, ja, vocabulary):
+    tasks.register_jsonl_task("en", {"train": corpus(tmp_path / "en.jsonl", 50, 4)}, vocabulary)
+    tasks.register_mixture("both", {"ja": 60, "en": 40})
+    build.cache_task("both", tmp_path / "cache")
+    inputs = open_inputs(
+        tmp_path / "cache", "both", "train", 32, 4, vocabulary_fingerprint=vocabulary.fingerprint
+    )
+    assert [(source.name, source.weight) for source in inputs.sources] == [("ja", 60), ("en", 40)]
+    assert batch_at(inputs, 10**7)["tokens"].max() < vocabulary.vocab_size
+
+
+def test_seqio_iterates_the_mixture(tmp_path, ja, vocabulary):
+    tasks.register_jsonl_task("en", {"train": corpus(tmp_path / "en.jsonl", 50, 4)}, vocabulary)
+    tasks.register_mixture("both", {"ja": 60, "en": 40})
+    dataset = seqio.get_mixture_or_task("both").get_dataset({"targets": 64}, "train", seed=0)
+    expected = {tuple(vocabulary.encode(text)) for text in ja["train"] + texts(50, 4)}
+    for example in dataset.take(20).as_numpy_iterator():
+        ids = example["targets"].tolist()
+        full = ids[-1] == vocabulary.eos_id
+        assert tuple(ids[:-1]) in expected if full else len(ids) == 64
+
+
+def test_rates_become_integers_in_their_exact_proportions():
+    assert build.integer_weights({"ja": 50, "en": 45.0, "code": 5}) == {
+        "ja": 50,
+        "en": 45,
+        "code": 5,
+    }
+    assert build.integer_weights({"a": 0.5, "b": 0.45, "c": 0.05}) == {"a": 10, "b": 9, "c": 1}
+    assert build.integer_weights({"a": 0.1, "b": 0.0, "c": 2}) == {"a": 1, "c": 20}
+
+
+def test_a_finished_store_is_left_alone_and_a_changed_one_is_not_silently_used(
+    tmp_path, ja, small_vocabulary, other_vocabulary, monkeypatch
+):
+    build.cache_task("ja", tmp_path / "cache")
+    index = tmp_path / "cache" / "ja" / "train.idx"
+    built = index.stat().st_mtime_ns, index.stat().st_ino
+    monkeypatch.setattr(build, "jsonl_chunks", None)  # building anything would fail
+    build.cache_task("ja", tmp_path / "cache")
+    os.utime(tmp_path / "a.jsonl", (1, 1))  # another time, the same bytes
+    build.cache_task("ja", tmp_path / "cache")
+    assert (index.stat().st_mtime_ns, index.stat().st_ino) == built
+    monkeypatch.undo()
+
+    corpus(tmp_path / "a.jsonl", 60, 77)
+    with pytest.raises(UserError, match=r"a\.jsonl has changed; build it again with --overwrite"):
+        build.cache_task("ja", tmp_path / "cache")
+    build.cache_task("ja", tmp_path / "cache", overwrite=True)
+    build.cache_task("ja", tmp_path / "cache")
+
+    files = {"train": [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]}
+    tasks.register_jsonl_task("ja", files, load_vocabulary(other_vocabulary))
+    with pytest.raises(UserError, match=r"another vocabulary .*small\.model"):
+        build.cache_task("ja", tmp_path / "cache")
+
+
+def test_unknown_characters_are_counted_where_there_are_no_bytes_to_fall_back_on(
+    tmp_path, other_vocabulary
+):
+    write_documents(tmp_path / "x.jsonl", [{"text": "The cat 𩸽 sat 鰯"}])
+    tasks.register_jsonl_task(
+        "x", {"train": tmp_path / "x.jsonl"}, load_vocabulary(other_vocabulary)
+    )
+    build.cache_task("x", tmp_path)
+    store = TokenStore(tmp_path / "x" / "train")
+    assert store.manifest["unknown_tokens"] == 2
+
+
+def test_an_unknown_id_from_a_vocabulary_with_bytes_stops_the_build(
+    tmp_path, ja, vocabulary, monkeypatch
+):
+    monkeypatch.setattr(
+        type(vocabulary), "encode_batch", lambda self, batch, n: [[9, 0]] * len(batch)
+    )
+    assert vocabulary.unk_id == 0
+    with pytest.raises(UserError, match="gave <unk>"):
+        build.cache_task("ja", tmp_path / "cache")
+    assert not (tmp_path / "cache" / "ja" / "train.idx").exists()
+
+
+def test_a_bad_line_is_named_and_no_store_appears(tmp_path, ja):
+    with (tmp_path / "b.jsonl").open("ab") as file:
+        file.write(b'{"text": "cut off\n')
+    with pytest.raises(UserError, match=r"b\.jsonl, line 41 is not JSON"):
+        build.cache_task("ja", tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "ja").glob("train.[bij]*[nx]"))
+
+
+def test_a_missing_file_and_a_split_that_no_task_has_are_named(tmp_path, ja, vocabulary):
+    tasks.register_jsonl_task("gone", {"train": tmp_path / "gone.jsonl"}, vocabulary)
+    with pytest.raises(UserError, match=r"no file .*gone\.jsonl"):
+        build.cache_task("gone", tmp_path / "cache")
+    with pytest.raises(UserError, match="none of the splits test; it has train, validation"):
+        build.cache_task("ja", tmp_path / "cache", splits=["test"])
+
+
+@pytest.fixture
+def slow_build(monkeypatch):
+    """Small batches and a saved progress after each of them, so that a kill falls between many of them."""
+    monkeypatch.setattr(tokenizing, "_BATCH_BYTES", 1000)
+    monkeypatch.setattr(build, "_SAVE_EVERY", 0.0)
+
+
+def build_in_a_process(cache_dir: Path, before=lambda: None) -> multiprocessing.Process:
+    # Forked, so that it need not import TensorFlow again.
+    def work():
+        before()
+        build.cache_task("ja", cache_dir, splits=["train"], num_threads=1)
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
+
+
+def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(tmp_path, vocabulary, slow_build):
+    documents, seed = 2000, random.randrange(10**6)
+    files = {"train": corpus(tmp_path / "long.jsonl", documents, 1)}
+    tasks.register_jsonl_task("ja", files, vocabulary)
+    build.cache_task("ja", tmp_path / "whole", splits=["train"])
+    expected = contents(tmp_path / "whole" / "ja")
+    choose = random.Random(seed)
+    cache, left = tmp_path / "killed", set()
+    progress = cache / "ja" / "train.progress.json"
+    for _ in range(30):
+        process = build_in_a_process(cache)
+        time.sleep(choose.uniform(0.05, 0.3))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        if process.exitcode == 0:
+            break
+        if progress.exists():
+            left.add(json.loads(progress.read_bytes())["counts"][".ends"])
+    build.cache_task("ja", cache, splits=["train"])
+    assert contents(cache / "ja") == expected, f"seed {seed}"
+    # Otherwise nothing was tested: some kill must have left a part of the documents.
+    assert any(0 < count < documents for count in left), left
+
+
+@pytest.mark.parametrize("nth", range(1, 9))
+def test_a_build_killed_at_any_rename_ends_in_the_same_bytes(tmp_path, ja, monkeypatch, nth):
+    build.cache_task("ja", tmp_path / "whole", splits=["train"])
+
+    def kill_at_the_nth_rename():
+        count = 0
+
+        def killing(original):
+            def rename(*arguments):
+                nonlocal count
+                count += 1
+                if count == nth:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return original(*arguments)
+
+            return rename
+
+        # Only the child is changed: it is a fork.
+        os.replace = killing(os.replace)
+        Path.replace = killing(Path.replace)
+
+    process = build_in_a_process(tmp_path / "killed", kill_at_the_nth_rename)
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    if process.exitcode:
+        assert not (tmp_path / "killed" / "ja" / "train.idx").exists()
+    else:
+        assert nth > 5  # places, manifest, index, .bin, .idx are five renames
+    build.cache_task("ja", tmp_path / "killed", splits=["train"])
+    assert contents(tmp_path / "killed" / "ja") == contents(tmp_path / "whole" / "ja")
+
+
+def test_a_build_interrupted_under_another_vocabulary_begins_again(
+    tmp_path, ja, other_vocabulary, slow_build, monkeypatch
+):
+    stop_after(monkeypatch, 5)
+    with pytest.raises(KeyboardInterrupt):
+        build.cache_task("ja", tmp_path / "cache", splits=["train"])
+    monkeypatch.undo()
+    assert (tmp_path / "cache" / "ja" / "train.progress.json").exists()
+    files = {"train": [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]}
+    tasks.register_jsonl_task("ja", files, load_vocabulary(other_vocabulary))
+    build.cache_task("ja", tmp_path / "cache", splits=["train"])
+    build.cache_task("ja", tmp_path / "whole", splits=["train"])
+    assert contents(tmp_path / "cache" / "ja") == contents(tmp_path / "whole" / "ja")
+
+
+def test_a_task_without_files_goes_on_too(tmp_path, ja, slow_build, monkeypatch):
+    monkeypatch.setattr(tasks, "plain_text_source", lambda task: None)
+    build.cache_task("ja", tmp_path / "whole", splits=["train"])
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            build.cache_task("ja", tmp_path / "cache", splits=["train"])
+    saved = json.loads((tmp_path / "cache" / "ja" / "train.progress.json").read_bytes())
+    assert 0 < saved["progress"]["position"] < 100
+    build.cache_task("ja", tmp_path / "cache", splits=["train"])
+    assert contents(tmp_path / "cache" / "ja") == contents(tmp_path / "whole" / "ja")
+
+
+def stop_after(patched: pytest.MonkeyPatch, chunks: int) -> None:
+    """The user's Ctrl-C after some chunks were added."""
+    original, added = build.TokenStoreWriter.add_documents, []
+
+    def add(self, *arguments):
+        if len(added) == chunks:
+            raise KeyboardInterrupt
+        added.append(1)
+        return original(self, *arguments)
+
+    patched.setattr(build.TokenStoreWriter, "add_documents", add)
+
+
+def test_the_tool_builds_a_users_own_files(tmp_path, small_vocabulary, monkeypatch, capsys):
+    sys.path.insert(0, str(repository_root() / "tools"))
+    import cache_tasks
+
+    one, two = corpus(tmp_path / "one.jsonl", 20, 1), corpus(tmp_path / "two.jsonl", 20, 2)
+    common = [f"--vocabulary={small_vocabulary}", f"--cache_dir={tmp_path / 'cache'}"]
+    files = [f"--jsonl=mine={one}", f"--jsonl=mine:validation={two}", f"--jsonl=yours={two}"]
+    weights = ["--weight=mine=3", "--weight=yours=1", "--mixture_or_task_name=ours"]
+    cache_tasks.main([*common, *files, *weights])
+    assert "mine/train: 20 documents" in capsys.readouterr().out
+    inputs = open_inputs(tmp_path / "cache", "ours", "train", 16, 2)
+    assert [(source.name, source.weight) for source in inputs.sources] == [
+        ("mine", 3),
+        ("yours", 1),
+    ]
+
+    for arguments, message in [
+        ([*common], "name what to build"),
+        ([*common, *files], "--weight=mine=... is missing"),
+        ([*common, "--jsonl=mine"], "is not NAME[:SPLIT]=FILE"),
+        ([*common, "--jsonl=a=gone.jsonl"], "no file gone.jsonl"),
+        ([common[1], files[0]], "need --vocabulary"),
+        ([*common, "--mixture_or_task_name=quickstrat"], "no Task or Mixture is named quickstrat"),
+        ([*common, "--mixture_or_task_name=x", "--module=not_there"], "no module not_there"),
+    ]:
+        with pytest.raises(SystemExit) as stopped:
+            cache_tasks.main(arguments)
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert message in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_the_tools_help_needs_nothing_heavy(tmp_path):
+    program = """
+import sys
+for name in ("tensorflow", "seqio", "jax", "numpy"):
+    sys.modules[name] = None
+sys.path.insert(0, "tools")
+import cache_tasks
+cache_tasks.main(["--help"])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=repository_root(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0 and "--mixture_or_task_name" in result.stdout, result.stderr
