@@ -53,7 +53,7 @@ class Arguments:
     def check(self) -> None:
         """Follows every reference without calling anything."""
         self._table = {at: dict(values) for at, values in config._CONFIG.items()}
-        self._visit(self._entry, (), True, True, "the command", ())
+        self._visit(self._entry, (), True, True, "", ())
         reserved = [
             key for key in self._live if key[1:] == (self._entry.selector, OPERATIVE_CONFIG)
         ]
@@ -123,11 +123,10 @@ class Arguments:
                 if parameter.default is parameter.empty and parameter.name not in bound
             ]
             if missing:
-                names = " and ".join(f"{_short(found)}.{name}" for name in missing)
+                where = f"{place}: " if place else ""
                 self._problems.append(
-                    f"{names} {'is' if len(missing) == 1 else 'are'} not set, and {place} needs"
-                    f" {'it' if len(missing) == 1 else 'them'}; add `{_short(found)}.{missing[0]} = ...`"
-                    " to a gin file"
+                    f"{where}{_short(found)} needs {_listed(missing)}; add"
+                    f" `{_short(found)}.{missing[0]} = ...` to a gin file"
                 )
 
     def _follow(self, key: Key, scope: tuple, live: bool, path: tuple) -> None:
@@ -165,7 +164,7 @@ class Arguments:
         flags = " ".join(f"--gin.{name}=..." for name in names)
         verb = "is" if len(names) == 1 else "are"
         hint = f" ({unused[0].place} sets {unused[0].written}: misspelt?)" if unused else ""
-        return f"{' and '.join(names)} {verb} required by {places} and not set; give {flags}{hint}"
+        return f"{_listed(names)} {verb} required by {places} and not set; give {flags}{hint}"
 
     def _settable(self, key: Key) -> list[str]:
         """Names that a binding could have had: macros in use for a macro, parameters of what is called otherwise."""
@@ -255,6 +254,10 @@ def _parameters(function: Any) -> list[inspect.Parameter]:
         return []
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [parameter for parameter in parameters if parameter.kind in kinds]
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _short(found: config.Configurable) -> str:
