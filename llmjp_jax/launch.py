@@ -247,24 +247,30 @@ def _check_processes(flags: argparse.Namespace) -> None:
 
 
 def _connect(flags: argparse.Namespace) -> None:
-    if flags.coordinator_address is None:
+    address, timeout = flags.coordinator_address, flags.initialization_timeout
+    if address is None:
         return
     import jax
 
-    place = {}
-    if flags.coordinator_address != "auto":
-        place = {
-            "coordinator_address": flags.coordinator_address,
-            "num_processes": flags.process_count,
-            "process_id": flags.process_index,
-        }
-    try:
-        jax.distributed.initialize(**place, initialization_timeout=flags.initialization_timeout)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise UserError(
-            f"--coordinator_address={flags.coordinator_address}: the processes did not meet ({reason})"
-        ) from error
+    if address == "auto":
+        try:
+            jax.distributed.initialize(initialization_timeout=timeout)
+        except ValueError as error:
+            raise UserError(
+                "--coordinator_address=auto finds no cluster here; give HOST:PORT, --process_count"
+                " and --process_index"
+            ) from error
+        return
+    # JAX ends the process itself when the time is up, so say beforehand what is waited for.
+    print(
+        f"process {flags.process_index} of {flags.process_count} waits up to {timeout} s for the"
+        f" others at {address}",
+        file=sys.stderr,
+        flush=True,
+    )
+    jax.distributed.initialize(
+        address, flags.process_count, flags.process_index, initialization_timeout=timeout
+    )
 
 
 def _function(path: str) -> Any:

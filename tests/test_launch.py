@@ -696,3 +696,14 @@ def test_two_processes_meet_at_the_coordinator(folder):
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         assert out == f"process {index} of 2\n"
+        assert f"process {index} of 2 waits up to 300 s for the others at localhost:{port}" in err
+
+
+def test_without_a_cluster_auto_says_what_to_give(folder, capsys, monkeypatch):
+    def initialize(**arguments):
+        assert arguments == {"initialization_timeout": 7}
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr("jax.distributed.initialize", initialize)
+    flags = ["--gin.MODEL_DIR=a", "--coordinator_address=auto", "--initialization_timeout=7"]
+    assert "finds no cluster here; give HOST:PORT" in error_of(capsys, *flags)
