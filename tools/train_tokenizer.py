@@ -46,14 +46,18 @@ def train(arguments: argparse.Namespace) -> None:
     vocabulary = train_from_corpora(
         _inputs(arguments, defaults["proportions"]),
         arguments.output,
-        vocab_size=arguments.vocab_size or defaults["vocab_size"],
-        max_bytes=arguments.max_bytes or defaults["max_bytes"],
+        vocab_size=_given(arguments.vocab_size, defaults["vocab_size"]),
+        max_bytes=_given(arguments.max_bytes, defaults["max_bytes"]),
         seed=arguments.seed,
         log=True,
     )
     print(
         f"{arguments.output}: {vocabulary.vocab_size:,} pieces, fingerprint {vocabulary.fingerprint[:16]}"
     )
+
+
+def _given(value: int | None, default: int) -> int:
+    return default if value is None else value
 
 
 def _inputs(arguments: argparse.Namespace, proportions: dict[str, float]) -> dict[str, float]:

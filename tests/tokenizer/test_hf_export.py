@@ -1,0 +1,119 @@
+"""Hugging Face tokenizers: what we write loads in transformers with the same ids, and comes back equal."""
+
+import json
+
+import pytest
+
+from llmjp_jax.errors import UserError
+from llmjp_jax.tokenizer import load_vocabulary, save_hf_tokenizer
+from llmjp_jax.tokenizer.backends import SentencePieceBackend
+from tests.tokenizer.conftest import torture_texts
+from tests.tokenizer.test_vocabulary import bpe_directory, train_other_family
+
+transformers = pytest.importorskip("transformers")
+
+SPECIAL_SURFACES = ("<s>", "</s>", "<unk>", "|LLM-jp>")
+
+
+@pytest.mark.parametrize("model_type", [None, "llama", "gpt2"])
+def test_transformers_gives_the_same_ids_and_eod(trained, tmp_path, model_type):
+    save_hf_tokenizer(trained, tmp_path, model_max_length=512)
+    if model_type:  # transformers chooses the tokenizer's class by it
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert len(tokenizer) == trained.vocab_size
+    roles = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
+    assert roles == (4, 1, 7)
+    assert tokenizer.unk_token_id == 0
+    assert set(tokenizer.all_special_ids) == set(range(8))
+    assert tokenizer.eos_token == "<EOD|LLM-jp>"
+    assert tokenizer.model_max_length == 512
+    for text in torture_texts():
+        if any(surface in text for surface in SPECIAL_SURFACES) or " " * 25 in text:
+            continue  # these differ by nature: special tokens are parsed, and longer runs of spaces tie
+        ids = trained.encode(text)
+        assert tokenizer(text)["input_ids"] == [*ids, 7]
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == ids
+        assert tokenizer.decode(ids) == text.replace("▁", " ")
+        assert tokenizer.decode([*ids, 2, 7], skip_special_tokens=True) == text.replace("▁", " ")
+
+
+@pytest.mark.parametrize("name", ["v2.1-50k", "v2.2-50k", "v2.2-100k"])
+def test_released_models_export_as_llmjps_own_converter_does(released, encode_rows, tmp_path, name):
+    save_hf_tokenizer(released[name], tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for row in encode_rows:
+        reference = row["hf"][name]
+        ids = tokenizer(row["text"])["input_ids"]
+        if not row["sp"][name]["tie"]:
+            assert ids == reference["ids_with_eod"], row["text"]
+            assert tokenizer.decode(ids[:-1]) == reference["decoded"]
+    back = load_vocabulary(tmp_path)
+    assert isinstance(back.backend, SentencePieceBackend)
+    assert back == released[name]
+    for row in encode_rows:  # ties and special names included
+        assert back.encode(row["text"]) == released[name].encode(row["text"])
+
+
+def test_v3_exports_with_bos_before_and_no_eod(released, encode_rows, tmp_path):
+    save_hf_tokenizer(released["v3.0b1"], tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert (tokenizer.pad_token, tokenizer.eos_token_id) == ("<PAD|LLM-jp>", 2)
+    for row in encode_rows:
+        reference = row["sp"]["v3.0b1"]
+        surfaces = any(surface in row["text"] for surface in SPECIAL_SURFACES)
+        if not reference["tie"] and not surfaces:
+            assert tokenizer(row["text"])["input_ids"] == [1, *reference["ids"]]
+    assert load_vocabulary(tmp_path) == released["v3.0b1"]
+
+
+def test_a_saved_tokenizer_comes_back_equal_and_is_copied_as_it_is(trained, tmp_path):
+    save_hf_tokenizer(trained, tmp_path / "first")
+    assert (tmp_path / "first" / "tokenizer.model").read_bytes() == open(trained.path, "rb").read()  # noqa: PTH123, SIM115
+    back = load_vocabulary(tmp_path / "first")
+    assert back == trained
+    assert back.pieces[7] == "<EOD>"
+    (tmp_path / "first" / "chat_template.jinja").write_text("{{ messages }}")
+    save_hf_tokenizer(back, tmp_path / "second")
+    first, second = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
+        for name in ("first", "second")
+    )
+    assert first == second
+
+
+def test_a_tokenizer_json_alone_gets_the_roles_of_its_layout(trained, tmp_path):
+    save_hf_tokenizer(trained, tmp_path / "whole")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "tokenizer.json").write_bytes((tmp_path / "whole" / "tokenizer.json").read_bytes())
+    vocabulary = load_vocabulary(alone / "tokenizer.json")
+    assert vocabulary == trained
+    save_hf_tokenizer(vocabulary, tmp_path / "saved")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (7, 4)
+
+
+def test_the_roles_in_tokenizer_config_win_over_the_layout(trained, tmp_path):
+    save_hf_tokenizer(trained, tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({**config, "eos_token": "</s|LLM-jp>"})
+    )
+    vocabulary = load_vocabulary(tmp_path)
+    assert vocabulary.eos_id == 2
+    assert vocabulary != trained
+
+
+def test_another_familys_tokenizer_is_copied_and_its_model_refused(tmp_path, training_texts):
+    source = tmp_path / "bpe"
+    source.mkdir()
+    bpe_directory(source)
+    save_hf_tokenizer(load_vocabulary(source), tmp_path / "saved")
+    assert (tmp_path / "saved" / "tokenizer.json").read_bytes() == (
+        source / "tokenizer.json"
+    ).read_bytes()
+    other = load_vocabulary(train_other_family(tmp_path, training_texts))
+    with pytest.raises(UserError, match="has not LLM-jp's layout"):
+        save_hf_tokenizer(other, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
