@@ -78,6 +78,16 @@ def test_newlines_and_space_runs_are_one_token_each(trained):
     assert set(run) == {"▁"}
 
 
+def test_a_lone_space_costs_what_was_learned(trained):
+    scores = trained.backend.scores[8:32]
+    assert len(set(scores)) == 1
+    assert -10 < scores[0] < 0
+    words = [p for p in trained.pieces[289:] if p.isascii() and p.isalpha() and len(p) > 3]
+    inside = [word for word in words if "▁" + word not in set(trained.pieces)]
+    # Were the space forbiddingly dear, each of these would be broken up to begin with some `▁x`.
+    assert any(pieces(trained, word) == ["▁", word] for word in inside)
+
+
 def test_bytes_are_only_for_characters_without_a_piece(trained, training_texts):
     assert pieces(trained, "𩸽") == ["▁", "<0xF0>", "<0xA9>", "<0xB8>", "<0xBD>"]
     known = set("".join(trained.pieces[289:]))
@@ -169,7 +179,7 @@ def test_a_sample_has_the_proportions_asked_for():
     corpora = {
         "ja": ["日本語の文。" * 3] * 4000,
         "en": ["an English text. "] * 4000,
-        "code": ["x = 1\n" * 500] * 200,
+        "code": ["x = 1\n" * 5000] * 20,
     }
     weights = {"ja": 50, "en": 45, "code": 5}
     sample = sample_texts(corpora, weights, max_bytes=60_000)

@@ -3,10 +3,13 @@
 import copy
 import json
 import pickle
+import subprocess
+import sys
 
 import pytest
 
 from llmjp_jax.errors import UserError
+from llmjp_jax.files import repository_root
 from llmjp_jax.tokenizer import Vocabulary, load_vocabulary
 from llmjp_jax.tokenizer.backends import SentencePieceBackend, TokenizersBackend
 from llmjp_jax.tokenizer.model_proto import read_model_proto
@@ -297,6 +300,17 @@ def test_a_seqio_task_tokenizes_with_the_vocabulary(trained):
     ids = tf.constant([trained.encode("本を読む。"), trained.encode("本を読む。")])
     assert [text.decode() for text in trained.decode_tf(ids).numpy()] == ["本を読む。"] * 2
     assert trained.decode_tf(ids[0]).numpy().decode() == "本を読む。"
+
+
+def test_reading_a_vocabulary_imports_no_framework(trained):
+    program = f"""
+import sys
+from llmjp_jax.tokenizer import load_vocabulary
+assert load_vocabulary({trained.path!r}).encode("本")
+found = {{"tensorflow", "seqio", "jax", "torch", "transformers"}} & set(sys.modules)
+assert not found, found
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=repository_root(), check=True)
 
 
 def test_sentencepiece_backend_is_used_for_models(trained):
