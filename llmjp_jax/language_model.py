@@ -176,10 +176,10 @@ class LanguageModel:
         texts = [texts] if isinstance(texts, str) else list(texts)
         encoded = self.vocabulary.encode_batch(texts)
         longest = self.config.max_length
-        for number, ids in enumerate(encoded):
+        for number, ids in enumerate(encoded, 1):
             if len(ids) > longest:
                 raise UserError(
-                    f"text {number} has {len(ids)} tokens, more than the model's longest sequence, {longest}; cut it"
+                    f"text {number} of {len(texts)} has {len(ids)} tokens, more than the model's longest sequence, {longest}; cut it"
                 )
         definition, parameters = nnx.graphdef(self.model), disassemble(self.model)
         results: list[np.ndarray] = [np.zeros(0, np.float32) for _ in texts]

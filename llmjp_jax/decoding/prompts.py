@@ -32,19 +32,18 @@ def check_prompts(
     """Raises UserError at a prompt that is empty, has ids outside the vocabulary, or leaves too little room."""
     if type(max_new_tokens) is not int or max_new_tokens < 1:
         raise UserError(f"max_new_tokens = {max_new_tokens!r} must be a whole number of at least 1")
-    for number, prompt in enumerate(prompts):
+    for number, prompt in enumerate(prompts, 1):
+        place = f"{place} of {len(prompts)}"
         if len(prompt) == 0:
-            raise UserError(
-                f"prompt {number} has no tokens; start it with the id that precedes a document"
-            )
+            raise UserError(f"{place} has no tokens; start it with the id that precedes a document")
         if len(prompt) + max_new_tokens > max_length:
             raise UserError(
-                f"prompt {number} has {len(prompt)} tokens and max_new_tokens is {max_new_tokens}, together more than "
+                f"{place} has {len(prompt)} tokens and max_new_tokens is {max_new_tokens}, together more than "
                 f"the model's longest sequence, {max_length}; shorten one of them"
             )
         if min(prompt) < 0 or max(prompt) >= vocab_size:
             raise UserError(
-                f"prompt {number} holds a token id outside 0 .. {vocab_size - 1}; "
+                f"{place} holds a token id outside 0 .. {vocab_size - 1}; "
                 "encode it with the vocabulary that the model was trained with"
             )
 
