@@ -64,8 +64,6 @@ class Trainer:
     document_mask: bool = False
 
     def __post_init__(self):
-        platform = self.mesh.devices.flat[0].platform
-        object.__setattr__(self, "model", self.model.on_platform(platform))
         if self.sequence_length > self.model.max_length:
             raise UserError(
                 f"sequence_length = {self.sequence_length} exceeds the model's max_length = {self.model.max_length}"
@@ -85,8 +83,13 @@ class Trainer:
         )
 
     @functools.cached_property
+    def decoder_config(self) -> ModelConfig:
+        """`model` with its 'auto' choices made for the mesh's platform."""
+        return self.model.on_platform(self.mesh.devices.flat[0].platform)
+
+    @functools.cached_property
     def definition(self):
-        return abstract_decoder(self.model)[0]
+        return abstract_decoder(self.decoder_config)[0]
 
     @functools.cached_property
     def transformation(self) -> optax.GradientTransformation:
@@ -124,7 +127,7 @@ class Trainer:
         return TrainState(whole, parameters, optimizer)
 
     def _fresh_state(self) -> TrainState:
-        return self._state_of(initialize(self.model, self.seed))
+        return self._state_of(initialize(self.decoder_config, self.seed))
 
     def _state_of(self, parameters) -> TrainState:
         return TrainState(
