@@ -33,7 +33,7 @@ def check_prompts(
     if type(max_new_tokens) is not int or max_new_tokens < 1:
         raise UserError(f"max_new_tokens = {max_new_tokens!r} must be a whole number of at least 1")
     for number, prompt in enumerate(prompts, 1):
-        place = f"{place} of {len(prompts)}"
+        place = f"prompt {number} of {len(prompts)}"
         if len(prompt) == 0:
             raise UserError(f"{place} has no tokens; start it with the id that precedes a document")
         if len(prompt) + max_new_tokens > max_length:
