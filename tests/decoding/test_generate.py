@@ -151,6 +151,14 @@ def test_equal_prompts_of_one_call_are_continued_differently(decoder):
     assert len({tuple(tokens) for tokens in new}) == 4
 
 
+def test_every_token_of_a_row_is_drawn_anew():
+    """All weights zero: each of 60 draws is uniform over 100 tokens, so about 45 of them are distinct."""
+    zeros = jax.tree.map(np.zeros_like, disassemble(Decoder(GPT2)))
+    decoder = assemble(abstract_decoder(GPT2)[0], zeros)
+    new = generate(decoder, [[5]], max_new_tokens=60, sampling=Sampling(temperature=1.0))
+    assert 35 < len(set(new[0])) < 55
+
+
 def test_a_stream_yields_what_generate_gives(decoder, prompts):
     options = {
         "max_new_tokens": 20,
