@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -17,7 +16,7 @@ import pytest
 
 from llmjp_jax.corpus import write_documents
 from llmjp_jax.errors import UserError
-from llmjp_jax.files import repository_root
+from llmjp_jax.files import repository_root, sha256_file
 from llmjp_jax.inputs import TokenStore, batch_at, open_inputs
 from llmjp_jax.tokenizer import load_vocabulary
 
@@ -25,6 +24,7 @@ seqio = pytest.importorskip("seqio")
 
 from llmjp_jax import tasks  # noqa: E402
 from llmjp_jax.inputs import build, tokenizing  # noqa: E402
+from tests.inputs.killed_build import start_build  # noqa: E402
 
 SENTENCES = [
     "吾輩は猫である。",
@@ -254,31 +254,20 @@ def slow_build(monkeypatch):
     monkeypatch.setattr(build, "_SAVE_EVERY", 0.0)
 
 
-def build_in_a_process(cache_dir: Path, before=lambda: None) -> multiprocessing.Process:
-    # Forked, so that it need not import TensorFlow again.
-    def work():
-        before()
-        build.cache_task("ja", cache_dir, splits=["train"], num_threads=1)
-        os._exit(0)
-
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    return process
-
-
+@pytest.mark.slow
 def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(tmp_path, vocabulary, slow_build):
     documents, seed = 2000, random.randrange(10**6)
-    files = {"train": corpus(tmp_path / "long.jsonl", documents, 1)}
-    tasks.register_jsonl_task("ja", files, vocabulary)
+    files = [corpus(tmp_path / "long.jsonl", documents, 1)]
+    tasks.register_jsonl_task("ja", {"train": files}, vocabulary)
     build.cache_task("ja", tmp_path / "whole", splits=["train"])
     expected = contents(tmp_path / "whole" / "ja")
     choose = random.Random(seed)
     cache, left = tmp_path / "killed", set()
     progress = cache / "ja" / "train.progress.json"
-    for _ in range(30):
-        process = build_in_a_process(cache)
-        time.sleep(choose.uniform(0.05, 0.3))
-        os.kill(process.pid, signal.SIGKILL)
+    for _ in range(12):
+        process = start_build(cache, files, vocabulary.path)
+        time.sleep(choose.uniform(0.0, 0.25))
+        process.kill()
         process.join()
         if process.exitcode == 0:
             break
@@ -291,35 +280,40 @@ def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(tmp_path, vocab
 
 
 @pytest.mark.parametrize("nth", range(1, 9))
-def test_a_build_killed_at_any_rename_ends_in_the_same_bytes(tmp_path, ja, monkeypatch, nth):
+def test_a_build_killed_at_any_rename_ends_in_the_same_bytes(tmp_path, ja, vocabulary, nth):
     build.cache_task("ja", tmp_path / "whole", splits=["train"])
-
-    def kill_at_the_nth_rename():
-        count = 0
-
-        def killing(original):
-            def rename(*arguments):
-                nonlocal count
-                count += 1
-                if count == nth:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return original(*arguments)
-
-            return rename
-
-        # Only the child is changed: it is a fork.
-        os.replace = killing(os.replace)
-        Path.replace = killing(Path.replace)
-
-    process = build_in_a_process(tmp_path / "killed", kill_at_the_nth_rename)
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    renames = 7  # two saves of progress, one a file; then places, manifest, new index, .bin, .idx
+    process = start_build(
+        tmp_path / "killed", files, vocabulary.path, kill_at_rename=nth, batch_bytes=10**6
+    )
     process.join()
-    assert process.exitcode in (0, -signal.SIGKILL)
-    if process.exitcode:
-        assert not (tmp_path / "killed" / "ja" / "train.idx").exists()
-    else:
-        assert nth > 5  # places, manifest, index, .bin, .idx are five renames
+    assert process.exitcode == (-signal.SIGKILL if nth <= renames else 0)
+    assert (tmp_path / "killed" / "ja" / "train.idx").exists() == (nth > renames)
     build.cache_task("ja", tmp_path / "killed", splits=["train"])
     assert contents(tmp_path / "killed" / "ja") == contents(tmp_path / "whole" / "ja")
+
+
+@pytest.mark.parametrize("nth", range(1, 8))
+def test_a_killed_rebuild_never_leaves_old_and_new_mixed(tmp_path, vocabulary, nth):
+    path = corpus(tmp_path / "a.jsonl", 30, 1)
+    tasks.register_jsonl_task("ja", {"train": path}, vocabulary)
+    folder = tmp_path / "cache" / "ja"
+    build.cache_task("ja", tmp_path / "cache")
+    old = [ids.tolist() for ids in TokenStore(folder / "train")]
+    # The same documents turned round: every size is as before, only the contents tell.
+    write_documents(path, [{"text": text} for text in reversed(texts(30, 1))])
+
+    start_build(
+        tmp_path / "cache", [path], vocabulary.path, kill_at_rename=nth, overwrite=True
+    ).join()
+    if (folder / "train.idx").exists():
+        store = TokenStore(folder / "train")
+        turned = store.manifest["sources"][0]["sha256"] == sha256_file(path)
+        assert [ids.tolist() for ids in store] == (old[::-1] if turned else old)
+    build.cache_task("ja", tmp_path / "cache", overwrite=True)
+    build.cache_task("ja", tmp_path / "whole")
+    assert contents(folder) == contents(tmp_path / "whole" / "ja")
 
 
 def test_a_build_interrupted_under_another_vocabulary_begins_again(
