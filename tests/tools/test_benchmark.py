@@ -1,0 +1,99 @@
+"""The training benchmark times the same computation on both sides, and says in one sentence what it cannot."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from llmjp_jax.files import repository_root
+from tools.benchmark_ours import train_arguments
+from tools.benchmark_process import step_seconds
+
+QUICKSTART = ["--gin_file=gin_configs/quickstart.gin"]
+SMALL = [
+    *QUICKSTART,
+    *[
+        f"--gin.models.ModelConfig.{field}"
+        for field in ("vocab_size=64", "layers=2", "embed=32", "heads=2", "mlp=48", "unroll=2")
+    ],
+    "--gin.BATCH_SIZE=4",
+    "--gin.SEQUENCE_LENGTH=16",
+    "--gin.training.OptimizerConfig.warmup_steps=1",
+    "--gin.training.OptimizerConfig.learning_rate=0.03",
+]
+
+
+def benchmark(*flags: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    command = [sys.executable, "tools/benchmark.py", "train", *flags, "--rounds=1", "--steps=2"]
+    return subprocess.run(
+        command, cwd=repository_root(), env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+@pytest.mark.slow
+def test_both_sides_have_the_same_losses_from_the_same_weights(tmp_path):
+    pytest.importorskip("transformers")
+    output = tmp_path / "report.json"
+    finished = benchmark(*SMALL, "--warmup=6", "--compile_mode=none", "--gin.training.train.accumulation=2",
+                         f"--output={output}")  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads(finished.stdout)
+    assert report == json.loads(output.read_text())
+    assert report["hf"]["class"] == "LlamaForCausalLM"
+    losses = report["ours"]["first_losses"]
+    assert abs(losses[0] - losses[-1]) > 0.01  # something was learned, so that updates are compared
+    assert report["comparison"]["largest_difference_of_first_losses"] < 1e-4
+    for side in ("ours", "hf"):
+        assert len(report[side]["step_seconds"]["median_of_each_round"]) == 1
+        assert report[side]["step_seconds"]["best"] <= report[side]["step_seconds"]["median"]
+        assert report[side]["memory"]["peak_bytes"] > 1e6
+        assert report[side]["mfu"]["causal"] < report[side]["mfu"]["full"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--gin.training.train.z_loss=0.0001"], "z_loss"),
+        (["--gin.MODELDIR=x"], "MODELDIR"),
+        (["--threads=1000"], "--threads=1000"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_sentence(flags, sentence):
+    finished = benchmark(*SMALL, *flags)
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    (line,) = [line for line in finished.stderr.splitlines() if line.startswith("error: ")]
+    assert sentence in line
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_run_s_flags_serve_with_and_without_the_places_of_its_data():
+    without = train_arguments(QUICKSTART)
+    given = train_arguments([*QUICKSTART, "--gin.MODEL_DIR=runs/a", "--gin.CACHE_DIR=cache"])
+    assert without["model"] == given["model"]
+    assert given["cache_dir"] == "cache"
+
+
+def test_a_step_is_timed_from_the_end_of_the_one_before_though_the_next_is_already_queued():
+    durations = [0.1, 0.4, 0.2]
+    lock = threading.Lock()
+
+    def start(duration):
+        def work():
+            with lock:
+                time.sleep(duration)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        time.sleep(0.01)  # the thread holds the lock before the next asks for it
+        return thread
+
+    queued = step_seconds(start, threading.Thread.join, durations)
+    direct = step_seconds(time.sleep, None, durations)
+    assert queued == pytest.approx(durations, abs=0.08)
+    assert direct == pytest.approx(durations, abs=0.08)

@@ -1,0 +1,126 @@
+"""The training benchmark: both sides step in turn, and the figures of all turns become one summary."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import statistics
+import tempfile
+from typing import Any
+
+from tqdm import tqdm
+
+from tools.benchmark_machine import commit, machine
+from tools.benchmark_process import SideProcess
+
+# glibc's malloc as `llmjp_jax.parallel.keep_freed_memory` sets it; torch gains as much from it.
+_KEEP_FREED_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
+
+
+def measure_train(options: argparse.Namespace, gin_flags: list[str]) -> dict[str, Any]:
+    """Times the training step of a configuration, and the peer's.
+
+    Args:
+      options: the flags of `tools/benchmark.py train`. gin_flags: those of `llmjp_jax.train`.
+
+    Returns:
+      Seconds, bytes, and tokens per second under the names that docs/benchmarks.md explains.
+
+    Raises:
+      UserError: a mistake in the flags, or a configuration that the peer cannot compute.
+    """
+    moment = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    surroundings = machine(options.threads)
+    sides: dict[str, SideProcess] = {}
+    with tempfile.TemporaryDirectory(prefix="benchmark") as directory:
+        common = {"threads": options.threads, "directory": directory}
+        steps = options.warmup + options.rounds * options.steps
+        try:
+            sides["ours"] = SideProcess(
+                "benchmark_ours.py",
+                common | {"gin_flags": gin_flags, "steps": steps, "peer": not options.no_peer},
+                # Both sides hold memory of one GPU: neither may take it all in advance.
+                {} if options.no_peer else {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+            )
+            if not options.no_peer:
+                keeps = sides["ours"].description["configuration"]["keeps_freed_memory"]
+                sides["hf"] = SideProcess(
+                    "benchmark_hf.py",
+                    common | {"compile_mode": options.compile_mode},
+                    _KEEP_FREED_MEMORY if keeps else {},
+                )
+            first = {name: side.run(options.warmup) for name, side in sides.items()}
+            turns = _turns(sides, options.rounds, options.steps)
+        finally:
+            for side in sides.values():
+                side.close()
+    ours = sides["ours"].description
+    report = {
+        "benchmark": "train",
+        "date": moment,
+        "commit": options.commit or commit(),
+        "machine": surroundings,
+        **{name: ours.pop(name) for name in ("device", "configuration", "flops_per_token")},
+        "rounds": options.rounds,
+        "steps_per_round": options.steps,
+    }
+    for name, side in sides.items():
+        report[name] = _summary(report, side.description, first[name], turns[name])
+    if not options.no_peer:
+        report["hf"]["compile_mode"] = options.compile_mode
+        report["comparison"] = _comparison(report["ours"], report["hf"], turns)
+    return report
+
+
+def _turns(sides: dict[str, SideProcess], rounds: int, steps: int) -> dict[str, list[dict]]:
+    """The answers of each side, round by round; who begins changes from round to round."""
+    turns: dict[str, list[dict]] = {name: [] for name in sides}
+    for number in tqdm(range(rounds), desc="rounds", leave=False):
+        for name in list(sides) if number % 2 == 0 else reversed(sides):
+            turns[name].append(sides[name].run(steps))
+    return turns
+
+
+def _summary(report: dict, description: dict, first: dict, turns: list[dict]) -> dict[str, Any]:
+    seconds = [second for turn in turns for second in turn["seconds"]]
+    configuration = report["configuration"]
+    tokens = configuration["batch_size"] * configuration["sequence_length"]
+    speed = tokens / statistics.median(seconds)
+    peak = report["device"]["peak_flops"]
+    return {
+        **description,
+        "step_seconds": {
+            "median": statistics.median(seconds),
+            "best": min(seconds),
+            "median_of_each_round": [statistics.median(turn["seconds"]) for turn in turns],
+        },
+        "tokens_per_second": speed,
+        "mfu": {
+            kind: None if peak is None else speed * flops / peak
+            for kind, flops in report["flops_per_token"].items()
+        },
+        "memory": {**description["memory"], "peak_bytes": turns[-1]["peak_memory_bytes"]},
+        "first_losses": first["losses"],
+        "last_loss": turns[-1]["losses"][-1],
+    }
+
+
+def _comparison(ours: dict, peer: dict, turns: dict[str, list[dict]]) -> dict[str, Any]:
+    """Ours against the peer; a speed above 1 says that we are faster, memory under 1 that we take less."""
+    rounds = zip(turns["ours"], turns["hf"], strict=True)
+    pairs = [statistics.median(b["seconds"]) / statistics.median(a["seconds"]) for a, b in rounds]
+    differences = [
+        abs(a - b) for a, b in zip(ours["first_losses"], peer["first_losses"], strict=True)
+    ]
+    return {
+        "speed": peer["step_seconds"]["median"] / ours["step_seconds"]["median"],
+        "speed_median_of_rounds": statistics.median(pairs),
+        "speed_of_best_steps": peer["step_seconds"]["best"] / ours["step_seconds"]["best"],
+        "memory": ours["memory"]["peak_bytes"] / peer["memory"]["peak_bytes"],
+        "largest_difference_of_first_losses": max(differences),
+    }
