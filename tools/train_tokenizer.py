@@ -3,7 +3,7 @@
     python tools/train_tokenizer.py --corpora_dir=corpora/quickstart --output=corpora/quickstart/tokenizer.model
     python tools/train_tokenizer.py --inputs a.jsonl b.jsonl --proportions 2 1 --output=ab.model --vocab_size=16384
 
-The first form is the quick start's, with the proportions and sizes of data/quickstart.toml. Training sees a sample of at
+The first form is the quick start's, with the proportions of data/quickstart_mixture.toml and the sizes of data/quickstart.toml. Training sees a sample of at
 most --max_bytes, chosen with a fixed seed: the same inputs give the same file, and a second run does nothing.
 """
 
@@ -30,7 +30,7 @@ def main() -> None:
         help="of bytes, one for each of --inputs; default: equal",
     )
     parser.add_argument("--output", required=True, help="the .model file to write")
-    parser.add_argument("--vocab_size", type=int, help="exact number of ids; default 8192")
+    parser.add_argument("--vocab_size", type=int, help="exact number of ids; default: of data/quickstart.toml")
     parser.add_argument("--max_bytes", type=int, help="of text to train on; default 5 MB")
     parser.add_argument("--seed", type=int, default=0, help="of the sample; default 0")
     arguments = parser.parse_args()
@@ -44,7 +44,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     defaults = load_manifest("quickstart")["tokenizer"]
     vocabulary = train_from_corpora(
-        _inputs(arguments, defaults["proportions"]),
+        _inputs(arguments, load_manifest("quickstart_mixture")["weights"]),
         arguments.output,
         vocab_size=_given(arguments.vocab_size, defaults["vocab_size"]),
         max_bytes=_given(arguments.max_bytes, defaults["max_bytes"]),

@@ -8,6 +8,7 @@ from llmjp_jax.checkpoints.manager import (
     load_run,
     read_model_config,
     read_run,
+    saved_steps,
 )
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "read_run",
     "save_hf",
     "save_run",
+    "saved_steps",
 ]

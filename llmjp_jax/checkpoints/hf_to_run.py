@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import llmjp_jax
 from llmjp_jax.checkpoints.hf_directory import new_directory
 from llmjp_jax.errors import UserError
 from llmjp_jax.models import Decoder, ModelConfig, disassemble, parameter_count
+from llmjp_jax.tokenizer import save_tokenizer
 
 if TYPE_CHECKING:
     from llmjp_jax.tokenizer import Vocabulary
@@ -41,7 +41,7 @@ def save_run(
             parameters = ocp.args.StandardSave(disassemble(model))
             manager.save(0, args=ocp.args.Composite(parameters=parameters))
         if vocabulary is not None:
-            _save_tokenizer(vocabulary, temporary)
+            save_tokenizer(vocabulary, temporary)
         record = {
             "llmjp_jax": llmjp_jax.__version__,
             "model": dataclasses.asdict(config),
@@ -51,13 +51,3 @@ def save_run(
         (temporary / "run.json").write_text(
             json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8"
         )
-
-
-def _save_tokenizer(vocabulary: Vocabulary, directory: Path) -> None:
-    from llmjp_jax.tokenizer import save_hf_tokenizer
-
-    if vocabulary.path.endswith(".model"):
-        shutil.copyfile(vocabulary.path, directory / "tokenizer.model")
-    else:
-        # With the files beside tokenizer.json: they say which token is which.
-        save_hf_tokenizer(vocabulary, directory)

@@ -54,17 +54,23 @@ class Checkpoints:
     """The checkpoints under MODEL_DIR.
 
     A kill at any moment leaves only whole checkpoints behind: a folder takes its name when everything in it is on
-    disk, and unfinished ones are ignored and swept.
+    disk, and unfinished ones are ignored, and swept unless `read_only`.
     """
 
-    def __init__(self, model_dir: str | os.PathLike, config: CheckpointConfig | None = None):
+    def __init__(
+        self,
+        model_dir: str | os.PathLike,
+        config: CheckpointConfig | None = None,
+        read_only: bool = False,
+    ):
         config = config or CheckpointConfig()
         self.directory = Path(model_dir).absolute() / "checkpoints"
         options = ocp.CheckpointManagerOptions(
             max_to_keep=config.keep,
             keep_period=config.keep_period,
             enable_async_checkpointing=config.asynchronous,
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
         )
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -155,6 +161,13 @@ class _PlaceErrors:
                 ) from error
 
 
+def saved_steps(model_dir: str | os.PathLike) -> list[int]:
+    """The steps that have a whole checkpoint, in order; makes no folder."""
+    directory = Path(model_dir) / "checkpoints"
+    names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
 def load_run(
     model_dir: str | os.PathLike,
     step: int | None = None,
@@ -173,18 +186,16 @@ def load_run(
       UserError: the folder holds no run, or not that step.
     """
     config = read_model_config(model_dir)
-    if not (Path(model_dir) / "checkpoints").is_dir():
-        raise UserError(f"{model_dir} has no checkpoint yet; let its run reach one")
-    checkpoints = Checkpoints(model_dir, CheckpointConfig(keep=None, asynchronous=False))
+    steps = saved_steps(model_dir)
+    if not steps:
+        raise UserError(f"{model_dir} has no whole checkpoint yet; let its run reach one")
+    step = steps[-1] if step is None else step
+    if step not in steps:
+        raise UserError(
+            f"{model_dir} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}"
+        )
+    checkpoints = Checkpoints(model_dir, read_only=True)
     try:
-        steps = checkpoints.steps()
-        if not steps:
-            raise UserError(f"{model_dir} has no whole checkpoint yet; let its run reach one")
-        step = steps[-1] if step is None else step
-        if step not in steps:
-            raise UserError(
-                f"{model_dir} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}"
-            )
         definition, abstract, _ = abstract_decoder(config)
         abstract = _placed(config, abstract, mesh, dtype)
         return config, assemble(definition, checkpoints.restore_parameters(step, abstract))

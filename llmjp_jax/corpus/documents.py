@@ -28,10 +28,10 @@ def read_documents(path: str | os.PathLike) -> Iterator[tuple[int, Document]]:
         raise UserError(f"there is no corpus file {path}; check the path") from None
     with file:
         for number, line in enumerate(file, 1):
-            yield number, _parse(line, f"{path}, line {number}")
+            yield number, parse_document(line, f"{path}, line {number}")
 
 
-def _parse(line: bytes, where: str) -> Document:
+def parse_document(line: bytes, where: str) -> Document:
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError as error:

@@ -73,4 +73,5 @@ def keep_freed_memory() -> bool:
         (trim_threshold, (1 << 31) - 1),
         (top_pad, 1 << 28),
     )
-    return all([mallopt(parameter, value) == 1 for parameter, value in settings])
+    accepted = [mallopt(parameter, value) == 1 for parameter, value in settings]
+    return all(accepted)

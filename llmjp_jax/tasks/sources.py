@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import seqio
 
-from llmjp_jax.corpus.documents import _parse as parse_document
+from llmjp_jax.corpus.documents import parse_document
 from llmjp_jax.errors import UserError
 
 

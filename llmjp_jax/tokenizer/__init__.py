@@ -5,7 +5,7 @@ makes a .model in LLM-jp's layout; `save_hf_tokenizer` writes what `transformers
 """
 
 from llmjp_jax.tokenizer.from_corpora import train_from_corpora
-from llmjp_jax.tokenizer.hf_export import save_hf_tokenizer
+from llmjp_jax.tokenizer.hf_export import save_hf_tokenizer, save_tokenizer
 from llmjp_jax.tokenizer.training import sample_texts, train_unigram
 from llmjp_jax.tokenizer.vocabulary import Vocabulary, load_vocabulary
 
@@ -14,6 +14,7 @@ __all__ = [
     "load_vocabulary",
     "sample_texts",
     "save_hf_tokenizer",
+    "save_tokenizer",
     "train_from_corpora",
     "train_unigram",
 ]

@@ -69,6 +69,15 @@ def save_hf_tokenizer(
         _write_roles(directory, names, model_max_length)
 
 
+def save_tokenizer(vocabulary: Vocabulary, directory: str | os.PathLike) -> None:
+    """Writes what `load_vocabulary` reads back as the same vocabulary: tokenizer.model, or tokenizer.json and its companions."""
+    path = Path(vocabulary.path)
+    if path.suffix == ".model":
+        _copy(path, Path(directory) / "tokenizer.model")
+    else:
+        save_hf_tokenizer(vocabulary, directory)
+
+
 def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
     """The content of tokenizer.json for a vocabulary in LLM-jp's v2.x or v3.x layout."""
     names = _special_names(vocabulary)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from llmjp_jax.checkpoints import CheckpointConfig, Checkpoints, load_hf, load_run
+from llmjp_jax.checkpoints import CheckpointConfig, Checkpoints, load_hf, load_run, saved_steps
 from llmjp_jax.errors import UserError
 from llmjp_jax.inputs import TokenStore, open_inputs, open_stores, prefetch
 from llmjp_jax.models import ModelConfig, disassemble, train_flops_per_token
@@ -117,14 +118,16 @@ def train(
     record = run_record(trainer, inputs, tokenizer, total_steps, initial_checkpoint_path)
     directory = Path(model_dir)
     check_continuation(directory, record)
+    begun = saved_steps(directory)
+    given = None if begun else given_parameters(trainer, initial_checkpoint_path)
     text = None if operative_config is None else operative_config.text
     write_record(directory, record, tokenizer, text)
 
     # ---- Where it stands -------------------------------------------------------------------------------------------
     store = Checkpoints(directory, checkpoints)
-    state = starting_state(trainer, store, initial_checkpoint_path)
+    state = restored_state(trainer, store) if begun else trainer.initial_state(given)
     first_step = int(state.step)
-    progress = Progress(total_steps, first_step)
+    progress = Progress(total_steps, first_step, quiet=jax.process_index() != 0)
     progress.say(f"{record['parameters']:,} parameters on {trainer.mesh.size} x {record['devices']['kind']}, "
                  f"mesh {record['mesh']}; steps {first_step} to {total_steps}")  # fmt: skip
     log = MetricsLog(directory, first_step) if jax.process_index() == 0 else NullLog()
@@ -165,19 +168,21 @@ def train(
     return state
 
 
-def starting_state(
-    trainer: Trainer, store: Checkpoints, initial_checkpoint_path: str | None
-) -> TrainState:
-    """The newest checkpoint of the run; else the given parameters; else fresh ones."""
-    step = store.latest_step()
-    if step is not None:
-        target = trainer.abstract_state
-        parameters, optimizer = store.restore(step, target.parameters, target.optimizer)
-        return TrainState(
-            jax.device_put(jax.numpy.int32(step), target.step.sharding), parameters, optimizer
-        )
+def restored_state(trainer: Trainer, store: Checkpoints) -> TrainState:
+    """The newest checkpoint of the run."""
+    step, target = store.latest_step(), trainer.abstract_state
+    parameters, optimizer = store.restore(step, target.parameters, target.optimizer)
+    return TrainState(jax.device_put(np.int32(step), target.step.sharding), parameters, optimizer)
+
+
+def given_parameters(trainer: Trainer, initial_checkpoint_path: str | None) -> Any:
+    """The parameters of another run or of a Hugging Face directory; None where no path is given.
+
+    Raises:
+      UserError: they are of another model.
+    """
     if initial_checkpoint_path is None:
-        return trainer.initial_state()
+        return None
     load = load_run if (Path(initial_checkpoint_path) / "run.json").exists() else load_hf
     config, decoder = load(initial_checkpoint_path, mesh=trainer.mesh)
     wanted, found = trainer.model.identity(), config.identity()
@@ -202,7 +207,7 @@ def starting_state(
         raise UserError(
             f"{initial_checkpoint_path} holds another model: {'; '.join(differences)}; change ModelConfig to fit it"
         )
-    return trainer.initial_state(disassemble(decoder))
+    return disassemble(decoder)
 
 
 @dataclasses.dataclass
@@ -297,13 +302,18 @@ def validated(directory: Path, step: int) -> bool:
 
 
 class _stop_requested:
-    """While it is open, Ctrl-C and SIGTERM set `received` in place of ending the process; a second one ends it."""
+    """While it is open, Ctrl-C and SIGTERM set `received` in place of ending the process; a second one ends it.
+
+    Only in a run of one process: several would stop at different steps and wait for each other.
+    """
 
     def __init__(self):
         self.received: str | None = None
         self._handlers: dict = {}
 
     def __enter__(self):
+        if jax.process_count() > 1:
+            return self
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._receive)

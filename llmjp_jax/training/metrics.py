@@ -57,8 +57,8 @@ class Progress:
     On a terminal it is rewritten in place; elsewhere a line appears every `every` seconds and at the last step.
     """
 
-    def __init__(self, total_steps: int, first_step: int, every: float = 10.0):
-        self.total, self.every = total_steps, every
+    def __init__(self, total_steps: int, first_step: int, every: float = 10.0, quiet: bool = False):
+        self.total, self.every, self.quiet = total_steps, every, quiet
         self._first, self._start = first_step, time.monotonic()
         self._terminal = sys.stderr.isatty()
         self._shown = -math.inf
@@ -81,6 +81,8 @@ class Progress:
         self._shown = -math.inf if self._terminal else self._shown
 
     def _print(self, line: str, end: str) -> None:
+        if self.quiet:
+            return
         start = "\r\x1b[2K" if self._terminal else ""
         print(start + line, end=end, file=sys.stderr, flush=True)
 

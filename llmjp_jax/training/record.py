@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from typing import Any
 import jax
 
 import llmjp_jax
+from llmjp_jax.checkpoints import read_run
 from llmjp_jax.errors import UserError
 from llmjp_jax.files import atomic_write, repository_root
 from llmjp_jax.inputs import Inputs
 from llmjp_jax.models import parameter_count, train_flops_per_token
-from llmjp_jax.tokenizer import Vocabulary
+from llmjp_jax.tokenizer import Vocabulary, save_tokenizer
 from llmjp_jax.training.trainer import Trainer
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -72,10 +72,7 @@ def write_record(
     """
     if jax.process_index() != 0:
         return
-    source = Path(vocabulary.path)
-    target = model_dir / ("tokenizer" + source.suffix)
-    with atomic_write(target) as file, source.open("rb") as contents:
-        shutil.copyfileobj(contents, file)
+    save_tokenizer(vocabulary, model_dir)
     if operative_config is not None:
         with atomic_write(model_dir / "operative.gin", "w") as file:
             file.write(operative_config)
@@ -89,15 +86,14 @@ def check_continuation(model_dir: Path, record: dict) -> None:
     Raises:
       UserError: with the fields that differ, and their old and new values.
     """
-    path = model_dir / "run.json"
-    if not path.exists():
+    if not (model_dir / "run.json").exists():
         return
-    try:
-        old = json.loads(path.read_text(encoding="utf-8"))["identity"]
-    except (ValueError, KeyError) as error:
+    old = read_run(model_dir).get("identity")
+    if old is None:
         raise UserError(
-            f"{path} is damaged ({error}); restore it or give a new MODEL_DIR"
-        ) from None
+            f"{model_dir} holds a converted model, which has no optimizer state to go on with; "
+            "give a new MODEL_DIR, and this one as INITIAL_CHECKPOINT_PATH"
+        )
     # Through JSON, so that tuples and lists, and the like, compare equal.
     new = json.loads(json.dumps(record["identity"]))
     changes = _differences(old, new)
