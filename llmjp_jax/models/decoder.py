@@ -83,12 +83,18 @@ class Block(nnx.Module):
         h = self._add(h, dropout(y, self.config.dropout, keys[1]))
         return self._add(h, dropout(self.mlp(self.mlp_norm(h)), self.config.dropout, keys[2]))
 
-    def extend(self, h, table, keys, values, start, length):
-        """The block on new tokens; keys, values: [batch, slots, kv_heads, head_dim], returned with the new ones in."""
+    def extend(self, h, table, keys, values, layer, start, length):
+        """The block on new tokens; keys, values: [layers, batch, slots, kv_heads, head_dim], returned with the new ones in.
+
+        Only the new slots of the whole cache are written: a layer taken out, changed and put back would be copied for
+        every token, twice the time of decoding where the layers are unrolled.
+        """
         query, key, value = self.attention.project(self.attention_norm(h), table)
-        keys = jax.lax.dynamic_update_slice(keys, key.astype(keys.dtype), (0, length, 0, 0))
-        values = jax.lax.dynamic_update_slice(values, value.astype(values.dtype), (0, length, 0, 0))
-        h = self._add(h, self.attention.output(attend_cached(query, keys, values, start, length)))
+        at = (layer, 0, length, 0, 0)
+        keys = jax.lax.dynamic_update_slice(keys, key.astype(keys.dtype)[None], at)
+        values = jax.lax.dynamic_update_slice(values, value.astype(values.dtype)[None], at)
+        y = attend_cached(query, keys[layer], values[layer], start, length)
+        h = self._add(h, self.attention.output(y))
         return self._add(h, self.mlp(self.mlp_norm(h))), keys, values
 
     def _add(self, h, y):
@@ -210,10 +216,8 @@ class Decoder(nnx.Module):
         def block(carry, layer):
             h, keys, values = carry
             index, weights = layer
-            h, new_keys, new_values = nnx.merge(definition, weights).extend(
-                h, table, keys[index], values[index], start, length
-            )
-            return (h, keys.at[index].set(new_keys), values.at[index].set(new_values)), None
+            block = nnx.merge(definition, weights)
+            return block.extend(h, table, keys, values, index, start, length), None
 
         layers = (jnp.arange(self.config.layers), nnx.as_pure(weights))
         carry = (h, cache["keys"], cache["values"])
