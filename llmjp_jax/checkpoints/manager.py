@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from llmjp_jax.checkpoints.disk_errors import disk_errors, silence_writers
 from llmjp_jax.errors import UserError
 from llmjp_jax.models import Decoder, ModelConfig, abstract_decoder, assemble
-
-# Orbax tells at length, at every save, what a user neither did nor can change.
-logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +69,7 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
         )
+        silence_writers()
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def steps(self) -> list[int]:
@@ -92,7 +90,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             parameters=ocp.args.StandardSave(parameters), optimizer=ocp.args.StandardSave(optimizer)
         )
-        with self._place_errors():
+        with disk_errors(self.directory):
             self._manager.save(step, args=items, force=True)
 
     def restore(self, step: int, parameters: Any, optimizer: Any) -> tuple[Any, Any]:
@@ -111,13 +109,13 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when everything that was saved is on disk; raises as `save`."""
-        with self._place_errors():
+        with disk_errors(self.directory):
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
 
     def close(self) -> None:
         """Waits, and ends the background threads."""
-        with self._place_errors():
+        with disk_errors(self.directory):
             self._manager.close()
 
     def _restore(self, step, items):
@@ -128,37 +126,6 @@ class Checkpoints:
                 f"the checkpoint {self.directory / str(step)} is not one of this model, or is damaged "
                 f"({_first_sentence(error)}); give the model's own MODEL_DIR, or remove that step"
             ) from error
-
-    def _place_errors(self):
-        return _PlaceErrors(self.directory)
-
-
-class _PlaceErrors:
-    """Turns what Orbax and TensorStore raise on a full or read-only disk into a `UserError`."""
-
-    _SIGNS = (
-        "No space left",
-        "Read-only file system",
-        "Permission denied",
-        "Disk quota",
-        "File too large",
-    )
-
-    def __init__(self, directory: Path):
-        self.directory = directory
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if error is None or isinstance(error, UserError):
-            return
-        for sign in self._SIGNS:
-            if sign.lower() in _chain(error).lower():
-                raise UserError(
-                    f"cannot write a checkpoint to {self.directory}: {sign}; make room or change MODEL_DIR, "
-                    "and run the same command again"
-                ) from error
 
 
 def saved_steps(model_dir: str | os.PathLike) -> list[int]:
@@ -251,15 +218,6 @@ def _placed(config, abstract, mesh, dtype):
         lambda array, sharding: jax.ShapeDtypeStruct(array.shape, dtype or array.dtype, sharding=sharding),
         abstract, shardings,
     )  # fmt: skip
-
-
-def _chain(error: BaseException) -> str:
-    """The messages of an error and of what caused it."""
-    texts = []
-    while error is not None:
-        texts.append(str(error))
-        error = error.__cause__ or error.__context__
-    return " | ".join(texts)
 
 
 def _first_sentence(error: BaseException) -> str:

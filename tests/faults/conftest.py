@@ -21,6 +21,7 @@ models.ModelConfig.vocab_size = 400
 models.ModelConfig.layers = 2
 models.ModelConfig.unroll = 2
 models.ModelConfig.embed = 32
+models.ModelConfig.heads = 4
 models.ModelConfig.mlp = 64
 MIXTURE_OR_TASK_NAME = 'tiny'
 TRAIN_STEPS = 40

@@ -25,7 +25,7 @@ def refused(process) -> str:
         (["--gin.models.ModelConfig.embd=64"], ["embd", "embed"]),
         (["--gin.TRAIN_STEP=5"], ["TRAIN_STEP", "TRAIN_STEPS"]),
         (["--gin.models.ModelConfig.heads=3"], ["heads", "32"]),
-        (["--gin.SEQUENCE_LENGTH=100000"], ["sequence_length", "max_length"]),
+        (["--gin.SEQUENCE_LENGTH=300"], ["sequence_length", "max_length"]),
         (["--gin.CACHE_DIR=/nowhere"], ["/nowhere", "tools/cache_tasks.py"]),
         (["--gin.VOCABULARY=/nowhere/x.model"], ["/nowhere/x.model"]),
         (["--gin.training.train.allocator=other"], ["allocator"]),
