@@ -92,6 +92,11 @@ class ModelConfig:
                       "max_length", "vocab_multiple", "unroll", "loss_chunks"):  # fmt: skip
             value = getattr(self, field)
             self._check(type(value) is int and value >= 1, field, "be a whole number of at least 1")
+        for field in ("bias", "tied_embeddings"):
+            self._check(type(getattr(self, field)) is bool, field, "be True or False")
+        for field in ("rope_theta", "norm_epsilon"):
+            self._check(getattr(self, field) > 0, field, "be positive")
+        self._check(self.initializer_std >= 0, "initializer_std", "not be negative")
         for field, choices in _CHOICES.items():
             self._check(getattr(self, field) in choices, field, f"be one of {', '.join(choices)}")
         for field in ("dropout", "attention_dropout"):

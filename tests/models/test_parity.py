@@ -61,6 +61,7 @@ def test_logits_are_those_of_transformers(pair):
     np.testing.assert_allclose(forward(decoder, tokens), reference, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("pair", ["gpt2_tanh", "llama_grouped"], indirect=True)
 def test_hidden_states_agree_after_every_layer(pair):
     """The model cut off after k layers and its final norm, against the norm of transformers' k-th hidden state."""
     model, config, decoder = pair

@@ -75,7 +75,9 @@ def test_three_steps_give_torchs_losses_and_weights(name, tmp_path):
             # The softmax does not depend on the keys' bias: its gradient is rounding error, of which Adam takes the sign.
             error = np.delete(error.reshape(3, -1), 1, axis=0)
         # A weight in a thousand may have a gradient so near to nothing that its rounding error shows in Adam's quotient.
-        assert np.mean(error > 1e-5) < 1e-3, f"{tensor}: {np.mean(error > 1e-5):.2%} differ by more than 1e-5"
+        assert np.mean(error > 1e-5) < 1e-3, (
+            f"{tensor}: {np.mean(error > 1e-5):.2%} differ by more than 1e-5"
+        )
         assert error.max() < 1e-4, f"{tensor}: {error.max():.1e}"
 
 
