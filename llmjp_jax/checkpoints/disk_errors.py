@@ -10,6 +10,7 @@ import logging
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,22 +45,24 @@ def silence_writers() -> None:
     """Keeps the writers' threads from printing what `Checkpoints.wait` and `save` raise anyway; harmless if repeated."""
     if getattr(threading.excepthook, "writers_silenced", False):
         return
-    thread_hook, main_hook = threading.excepthook, sys.excepthook
+    thread_hook, unraisable_hook = threading.excepthook, sys.unraisablehook
 
     def on_thread(arguments):
         frames = traceback.extract_tb(arguments.exc_traceback)
         if not any("/orbax/checkpoint/" in frame.filename for frame in frames):
             thread_hook(arguments)
 
-    def on_main(kind, error, trace):
+    def on_unraisable(arguments):
         # A write that ends after another one failed finds Orbax's event loop closed, and says so from C++.
-        if not (issubclass(kind, RuntimeError) and "Event loop is closed" in str(error)):
-            main_hook(kind, error, trace)
+        if "Event loop is closed" not in str(arguments.exc_value):
+            unraisable_hook(arguments)
 
     on_thread.writers_silenced = True
-    threading.excepthook, sys.excepthook = on_thread, on_main
+    threading.excepthook, sys.unraisablehook = on_thread, on_unraisable
     # Orbax tells at length, at every save, what a user neither did nor can change.
     logging.getLogger("absl").addFilter(lambda record: "/orbax/checkpoint/" not in record.pathname)
+    logging.getLogger("asyncio").addFilter(lambda record: "never retrieved" not in record.msg)
+    warnings.filterwarnings("ignore", message="coroutine 'async_serialize_from_host")
 
 
 def _chain(error: BaseException | None) -> str:

@@ -1,7 +1,7 @@
 """From a row of logits to the next token: repetition penalty, temperature, top-k, top-p, in Hugging Face's order.
 
 Knows nothing of models or caches. The definitions are those of `transformers.generation.logits_process`; thresholds
-are found by bisection over float bits instead of a sort, which costs a tenth of it for a vocabulary of 100,000.
+are found by bisection over float bits, which needs no sort of the vocabulary.
 """
 
 from __future__ import annotations

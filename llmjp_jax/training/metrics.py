@@ -11,6 +11,7 @@ from typing import Any
 
 from llmjp_jax.errors import UserError
 from llmjp_jax.files import atomic_write
+from llmjp_jax.training.board import Board
 
 
 class MetricsLog:
@@ -21,22 +22,19 @@ class MetricsLog:
     """
 
     def __init__(self, model_dir: Path, after_step: int):
-        from tensorboardX import SummaryWriter
-
         self.path = model_dir / "metrics.jsonl"
         kept = [record for record in read_metrics(self.path) if record["step"] <= after_step]
         with atomic_write(self.path, "w") as file:
             file.writelines(json.dumps(record) + "\n" for record in kept)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(model_dir / "tensorboard"), purge_step=after_step + 1)
+        self._board = Board(model_dir / "tensorboard", first_step=after_step + 1)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Adds a line; nested dicts become TensorBoard tags with slashes."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
-        for tag, value in _flat(values):
-            if isinstance(value, int | float) and math.isfinite(value):
-                self._board.add_scalar(tag, value, step)
+        finite = {tag: value for tag, value in _flat(values) if math.isfinite(value)}
+        self._board.write(step, finite)
 
     def close(self) -> None:
         self._file.close()

@@ -1,7 +1,6 @@
 """A user's mistake is one sentence and exit 2, and leaves nothing half-written behind."""
 
 import os
-import resource
 import shutil
 import subprocess
 
@@ -69,10 +68,8 @@ def test_a_truncated_store(command, launch, tmp_path, tiny_cache):
 
 
 def test_a_disk_too_small_for_a_checkpoint(command, launch, tmp_path):
-    def limit_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
-
-    sentence = refused(launch(command(tmp_path / "run"), preexec_fn=limit_files))
+    limited = ["sh", "-c", 'ulimit -f 117; exec "$@"', "sh", *command(tmp_path / "run")]
+    sentence = refused(launch(limited))
     assert "cannot write" in sentence and str(tmp_path / "run") in sentence, sentence
     steps = [p.name for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit()]
     assert not steps, "no checkpoint may look whole"

@@ -241,3 +241,24 @@ def test_settings_name_the_field_that_is_wrong(config, field):
     assert field in {f.name for f in dataclasses.fields(config)}
     with pytest.raises(UserError, match=field):
         config(**{field: 0})
+
+
+def test_tensorboard_reads_each_step_once_after_a_restart(run_arguments):
+    from tensorboardX.proto.event_pb2 import Event
+
+    train(**run_arguments | {"checkpoints": CheckpointConfig(period=3), "total_steps": 3})
+    train(**run_arguments | {"checkpoints": CheckpointConfig(period=3)})
+    steps, starts = {}, []
+    for file in sorted((Path(run_arguments["model_dir"]) / "tensorboard").iterdir()):
+        data = file.read_bytes()
+        while data:
+            size = int.from_bytes(data[:8], "little")
+            event = Event.FromString(data[12 : 12 + size])
+            data = data[16 + size :]
+            if event.HasField("session_log"):
+                starts.append(event.step)
+            for value in event.summary.value:
+                if value.tag == "loss":
+                    steps[event.step] = value.simple_value
+    assert starts == [1, 4]
+    assert steps == pytest.approx(step_losses(run_arguments["model_dir"]))
