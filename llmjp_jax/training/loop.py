@@ -127,7 +127,7 @@ def train(
     store = Checkpoints(directory, checkpoints)
     state = restored_state(trainer, store) if begun else trainer.initial_state(given)
     first_step = int(state.step)
-    progress = Progress(total_steps, first_step, quiet=jax.process_index() != 0)
+    progress = Progress(total_steps, quiet=jax.process_index() != 0)
     progress.say(f"{record['parameters']:,} parameters on {trainer.mesh.size} x {record['devices']['kind']}, "
                  f"mesh {record['mesh']}; steps {first_step} to {total_steps}")  # fmt: skip
     log = MetricsLog(directory, first_step) if jax.process_index() == 0 else NullLog()

@@ -55,9 +55,10 @@ class Progress:
     On a terminal it is rewritten in place; elsewhere a line appears every `every` seconds and at the last step.
     """
 
-    def __init__(self, total_steps: int, first_step: int, every: float = 10.0, quiet: bool = False):
+    def __init__(self, total_steps: int, every: float = 10.0, quiet: bool = False):
         self.total, self.every, self.quiet = total_steps, every, quiet
-        self._first, self._start = first_step, time.monotonic()
+        # Time left counts from the first line, so that compilation is no measure of the steps to come.
+        self._first, self._start = None, None
         self._terminal = sys.stderr.isatty()
         self._shown = -math.inf
 
@@ -68,9 +69,12 @@ class Progress:
         if now - self._shown < (0.1 if self._terminal else self.every) and step != self.total:
             return
         self._shown = now
-        left = (now - self._start) / max(step - self._first, 1) * (self.total - step)
+        if self._first is None:
+            self._first, self._start = step, now
+        done = step - self._first
+        left = _clock((now - self._start) / done * (self.total - step)) if done else "-"
         mfu = "" if utilisation is None else f"  MFU {utilisation:.1%}"
-        line = f"step {step}/{self.total}  loss {loss:.4f}  {tokens_per_second:,.0f} tokens/s{mfu}  ETA {_clock(left)}"
+        line = f"step {step}/{self.total}  loss {loss:.4f}  {tokens_per_second:,.0f} tokens/s{mfu}  ETA {left}"
         self._print(line, "" if self._terminal else "\n")
 
     def say(self, line: str) -> None:
