@@ -17,6 +17,7 @@ from gin import config
 
 from llmjp_jax.errors import UserError
 from llmjp_jax.gin_files import GinFiles, Key, nearest
+from llmjp_jax.gin_types import wanted
 from llmjp_jax.operative_config import OperativeConfig
 
 # The entry's parameter that the launcher fills with the `OperativeConfig`.
@@ -186,10 +187,14 @@ class Arguments:
         return bound
 
     def _keywords(self, found: config.Configurable, scope: tuple) -> dict[str, Any]:
-        return {
-            name: self._value(self._table[keys[-1][:2]][name], scope)
-            for name, keys in self._bound(found, scope).items()
-        }
+        keywords = {}
+        for name, keys in self._bound(found, scope).items():
+            value = keywords[name] = self._value(self._table[keys[-1][:2]][name], scope)
+            words = wanted(found.wrapped, name, value)
+            if words is not None:
+                place = self._files.origins[self._behind(keys[-1])].place
+                raise UserError(f"{place}: {_short(found)}.{name} = {value!r} must be {words}")
+        return keywords
 
     def _value(self, value: Any, scope: tuple) -> Any:
         """A binding's value, with every reference in it called or configured, and every macro replaced."""

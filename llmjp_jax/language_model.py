@@ -1,6 +1,6 @@
 """`LanguageModel`: load a model with its vocabulary, write text with it, score text with it. The door for notebooks.
 
-    model = LanguageModel.load("runs/quickstart")        # or a Hugging Face directory
+    model = LanguageModel.load("runs/quickstart/model")  # or a Hugging Face directory
     model.generate(["昔々あるところに"], max_new_tokens=32)
     model.model.blocks.mlp.up.kernel[...].shape          # weights are plain attributes: (layers, embed, mlp)
 
@@ -48,7 +48,7 @@ class LanguageModel:
     """
 
     def __init__(self, model: Decoder, vocabulary: Vocabulary):
-        if vocabulary.vocab_size > model.config.padded_vocab_size:
+        if vocabulary.vocab_size > model.config.vocab_size:
             raise UserError(
                 f"the vocabulary {vocabulary.path} has {vocabulary.vocab_size} ids and the model only "
                 f"{model.config.vocab_size}; give the vocabulary that the model was trained with"
@@ -96,10 +96,10 @@ class LanguageModel:
             _vocabulary_path(path, is_run) if vocabulary is None else vocabulary
         )
         if is_run:
-            _, model = load_run(path, step, mesh=mesh, dtype=dtype)
+            config, model = load_run(path, step, mesh=mesh, dtype=dtype)
         else:
-            _, model = load_hf(path, mesh=mesh, dtype=dtype)
-        return cls(model if dtype is None else _computed_in(model, dtype), found)
+            config, model = load_hf(path, mesh=mesh, dtype=dtype)
+        return cls(model if dtype is None else _computed_in(model, config, dtype), found)
 
     def generate(self, prompts: str | Sequence[str], max_new_tokens: int = 64, temperature: float = 0.0, top_p: float = 1.0,
                  top_k: int = 0, repetition_penalty: float = 1.0, seed: int = 0, batch_size: int = 16,
@@ -233,9 +233,9 @@ def _score(
     )
 
 
-def _computed_in(model: Decoder, dtype: str) -> Decoder:
-    """The same parameters in a decoder that computes in `dtype`."""
-    config = dataclasses.replace(model.config, dtype=dtype)
+def _computed_in(model: Decoder, config: ModelConfig, dtype: str) -> Decoder:
+    """The same parameters in a decoder that computes in `dtype`; what `config` leaves open is chosen anew for it."""
+    config = dataclasses.replace(config, dtype=dtype)
     return assemble(abstract_decoder(config)[0], disassemble(model))
 
 

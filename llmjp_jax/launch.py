@@ -126,7 +126,7 @@ def parse_flags(
             default=False,
             type=_boolean,
             metavar="True",
-            help="check everything and print what would run; nothing is written",
+            help="check the configuration and print what the run would take; nothing is written",
         )
     else:
         parser.set_defaults(dry_run=False)

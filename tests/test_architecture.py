@@ -13,7 +13,7 @@ PACKAGE = REPOSITORY / "llmjp_jax"
 COMMANDS = [["-m", "llmjp_jax.train"], ["-m", "llmjp_jax.infer"]] + [
     [str(path.relative_to(REPOSITORY))]
     for path in sorted((REPOSITORY / "tools").glob("*.py"))
-    if '__name__ == "__main__"' in path.read_text()
+    if "ArgumentParser(" in path.read_text()
 ]
 # The only places that may name TensorFlow or SeqIO.
 TENSORFLOW_PLACES = ("tasks/", "inputs/build.py", "inputs/tokenizing.py", "tokenizer/vocabulary.py")

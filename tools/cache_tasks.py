@@ -5,7 +5,7 @@ The quick start:
       --cache_dir=cache
 Your own text, one {"text": "..."} a line:
   python tools/cache_tasks.py --jsonl=ja=ja.jsonl --jsonl=ja:validation=ja_held_out.jsonl --jsonl=en=en.jsonl \\
-      --weight=ja=60 --weight=en=40 --mixture_or_task_name=mine --vocabulary=tokenizer.model --cache_dir=cache
+      --jsonl=en:validation=en_held_out.jsonl --weight=ja=60 --weight=en=40 --mixture_or_task_name=mine --vocabulary=tokenizer.model --cache_dir=cache
 Any SeqIO Task or Mixture that a module of yours registers:
   python tools/cache_tasks.py --module=my_tasks --mixture_or_task_name=my_mixture --cache_dir=cache
 
@@ -102,6 +102,10 @@ def _own_files(options: argparse.Namespace) -> dict[str, dict[str, list[str]]]:
         if not (separator and name and path):
             raise UserError(
                 f"--jsonl={given} is not NAME[:SPLIT]=FILE; write for example --jsonl=ja=ja.jsonl"
+            )
+        if split and split not in options.splits.split(","):
+            raise UserError(
+                f"--jsonl={given} names the split {split}; --splits builds {options.splits}"
             )
         if not Path(path).is_file():
             raise UserError(

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from llmjp_jax.errors import UserError, exit_on_user_error  # noqa: E402
 from llmjp_jax.files import atomic_write  # noqa: E402
 
-PROMPTS = ("私は昨日、", "The weather in Tokyo", "def __init__(self")
+PROMPTS = ("私は昨日、", "I was surprised to", "import os\n\ndef ")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

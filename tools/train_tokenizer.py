@@ -30,7 +30,9 @@ def main() -> None:
         help="of bytes, one for each of --inputs; default: equal",
     )
     parser.add_argument("--output", required=True, help="the .model file to write")
-    parser.add_argument("--vocab_size", type=int, help="exact number of ids; default: of data/quickstart.toml")
+    parser.add_argument(
+        "--vocab_size", type=int, help="exact number of ids; default: of data/quickstart.toml"
+    )
     parser.add_argument("--max_bytes", type=int, help="of text to train on; default 5 MB")
     parser.add_argument("--seed", type=int, default=0, help="of the sample; default 0")
     arguments = parser.parse_args()
@@ -65,7 +67,7 @@ def _inputs(arguments: argparse.Namespace, proportions: dict[str, float]) -> dic
     if arguments.corpora_dir:
         if arguments.proportions:
             raise UserError(
-                "--proportions goes with --inputs; --corpora_dir takes them from data/quickstart.toml"
+                "--proportions goes with --inputs; --corpora_dir takes them from data/quickstart_mixture.toml"
             )
         folder = Path(arguments.corpora_dir)
         return {str(folder / name / "train.jsonl"): weight for name, weight in proportions.items()}

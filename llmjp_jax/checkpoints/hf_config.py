@@ -207,7 +207,7 @@ def family_of(config: ModelConfig) -> str:
     need = {
         "gpt2": {"position": "learned", "norm": "layernorm", "bias": True, "kv_heads": config.heads,
                  "head_dim": config.embed / config.heads},
-        "llama": {"position": "rope", "norm": "rmsnorm", "activation": "swiglu", "dropout": 0.0},
+        "llama": {"position": "rope", "norm": "rmsnorm", "activation": "swiglu"},
     }  # fmt: skip
     family = "gpt2" if config.position == "learned" else "llama"
     wrong = [

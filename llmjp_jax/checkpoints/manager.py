@@ -62,6 +62,7 @@ class Checkpoints:
     ):
         config = config or CheckpointConfig()
         self.directory = Path(model_dir).absolute() / "checkpoints"
+        silence_writers()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=config.keep,
             keep_period=config.keep_period,
@@ -69,7 +70,6 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
         )
-        silence_writers()
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def steps(self) -> list[int]:
@@ -140,6 +140,7 @@ def load_run(
     step: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
     dtype: str | None = None,
+    layout: Any = None,
 ) -> tuple[ModelConfig, Decoder]:
     """The model of a run directory.
 
@@ -148,6 +149,7 @@ def load_run(
       step: which checkpoint; None: the newest.
       mesh: where to lay the parameters out; None: on one device.
       dtype: of the parameters; None: as saved.
+      layout: changes to `parallel.LAYOUT`.
 
     Raises:
       UserError: the folder holds no run, or not that step.
@@ -164,7 +166,7 @@ def load_run(
     checkpoints = Checkpoints(model_dir, read_only=True)
     try:
         definition, abstract, _ = abstract_decoder(config)
-        abstract = _placed(config, abstract, mesh, dtype)
+        abstract = _placed(config, abstract, mesh, dtype, layout)
         return config, assemble(definition, checkpoints.restore_parameters(step, abstract))
     finally:
         checkpoints.close()
@@ -206,14 +208,14 @@ def read_model_config(model_dir: str | os.PathLike) -> ModelConfig:
     return ModelConfig(**model)
 
 
-def _placed(config, abstract, mesh, dtype):
+def _placed(config, abstract, mesh, dtype, layout):
     from llmjp_jax.parallel import parameter_shardings
 
     if mesh is None:
         whole = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         shardings = jax.tree.map(lambda _: whole, abstract)
     else:
-        shardings = parameter_shardings(config, mesh)
+        shardings = parameter_shardings(config, mesh, layout)
     return jax.tree.map(
         lambda array, sharding: jax.ShapeDtypeStruct(array.shape, dtype or array.dtype, sharding=sharding),
         abstract, shardings,

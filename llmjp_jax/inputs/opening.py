@@ -56,17 +56,28 @@ def open_stores(
     mixture_or_task_name: str,
     split: str,
     vocabulary_fingerprint: str | None = None,
+    required: bool = True,
 ) -> dict[str, TokenStore]:
-    """The stores of one split by Task name: for validation of each corpus on its own. Raises as `open_inputs`."""
+    """The stores of one split by Task name: for validation of each corpus on its own. Raises as `open_inputs`.
+
+    Args:
+      required: False leaves out the Tasks that do not have the split.
+    """
     cache_dir, stores = Path(cache_dir), {}
     for task in read_weights(cache_dir, mixture_or_task_name):
         prefix = cache_dir / task / split
         if not prefix.with_name(f"{split}.idx").is_file():
+            if not required:
+                continue
             raise UserError(
                 _missing(cache_dir, mixture_or_task_name, f"the {split} split of {task}", prefix)
             )
         store = TokenStore(prefix)
-        built_with = store.manifest["vocabulary"]["fingerprint"] if store.manifest else None
+        if store.num_tokens < 2:
+            raise UserError(
+                f"the store {prefix} has {store.num_tokens} tokens, too few to predict one; give {task} more text"
+            )
+        built_with = (store.manifest or {}).get("vocabulary", {}).get("fingerprint")
         if built_with and vocabulary_fingerprint and built_with != vocabulary_fingerprint:
             raise UserError(
                 f"the store {prefix} was built with vocabulary {store.manifest['vocabulary']['path']} (fingerprint "
@@ -104,5 +115,5 @@ def mixture_path(cache_dir: Path, mixture: str) -> Path:
 def _missing(cache_dir: Path, name: str, what: str, searched: Path) -> str:
     return (
         f"there is no token store of {what} in {cache_dir} (searched {searched} and {cache_dir / name}); build it with: "
-        f"python tools/cache_tasks.py --mixture_or_task_name={name} --cache_dir={cache_dir}"
+        f"python tools/cache_tasks.py --mixture_or_task_name={name} --cache_dir={cache_dir} (or --jsonl={name}=FILE)"
     )

@@ -81,6 +81,9 @@ class ModelConfig:
     loss_chunks: int = 1
 
     def __post_init__(self):
+        self._check(
+            type(self.heads) is int and self.heads >= 1, "heads", "be a whole number of at least 1"
+        )
         if self.kv_heads is None:
             object.__setattr__(self, "kv_heads", self.heads)
         if self.head_dim is None:

@@ -46,6 +46,8 @@ class MeshConfig:
                 raise UserError(
                     f"MeshConfig.{axis} = {size!r} must be a positive whole number or -1"
                 )
+        if self.device_count is not None and self.device_count < 1:
+            raise UserError(f"MeshConfig.device_count = {self.device_count} must be at least 1")
         if sizes.count(-1) > 1:
             raise UserError(
                 f"MeshConfig may leave one axis to be filled (-1), not {sizes.count(-1)}: {sizes}"

@@ -93,6 +93,8 @@ def train(
       UserError: the arguments do not fit each other, the machine, or the run in `model_dir`.
       FloatingPointError: the loss is not finite.
     """
+    if type(total_steps) is not int or total_steps < 1:
+        raise UserError(f"total_steps = {total_steps!r} must be a whole number of at least 1")
     if allocator not in ("system", "keep"):
         raise UserError(f"train.allocator = {allocator!r} must be 'system' or 'keep'")
     if allocator == "keep":
@@ -100,16 +102,16 @@ def train(
 
     # ---- What is to be done: everything that can be wrong is found before anything is written ----------------------
     tokenizer = load_vocabulary(vocabulary)
-    if tokenizer.vocab_size > model.padded_vocab_size:
+    if tokenizer.vocab_size > model.vocab_size:
         raise UserError(
-            f"the vocabulary {vocabulary} has {tokenizer.vocab_size} ids, the model {model.padded_vocab_size}; "
+            f"the vocabulary {vocabulary} has {tokenizer.vocab_size} ids, the model {model.vocab_size}; "
             f"set ModelConfig.vocab_size to {tokenizer.vocab_size}"
         )
     data = (cache_dir, mixture_or_task_name)
     inputs = open_inputs(
         *data, "train", sequence_length, batch_size, seed, document_mask, tokenizer.fingerprint
     )
-    validation = open_stores(*data, "validation", tokenizer.fingerprint)
+    validation = open_stores(*data, "validation", tokenizer.fingerprint, required=False)
     trainer = Trainer(
         model=model, optimizer=optimizer, mesh=make_mesh(mesh or MeshConfig()), batch_size=batch_size,
         sequence_length=sequence_length, layout=layout, seed=seed, accumulation=accumulation, z_loss=z_loss,
@@ -119,6 +121,11 @@ def train(
     directory = Path(model_dir)
     check_continuation(directory, record)
     begun = saved_steps(directory)
+    if begun and begun[-1] > total_steps:
+        raise UserError(
+            f"{model_dir} is already at step {begun[-1]}, beyond total_steps = {total_steps}; "
+            "raise TRAIN_STEPS or give a new MODEL_DIR"
+        )
     given = None if begun else given_parameters(trainer, initial_checkpoint_path)
     text = None if operative_config is None else operative_config.text
     write_record(directory, record, tokenizer, text)
@@ -130,6 +137,9 @@ def train(
     progress = Progress(total_steps, quiet=jax.process_index() != 0)
     progress.say(f"{record['parameters']:,} parameters on {trainer.mesh.size} x {record['devices']['kind']}, "
                  f"mesh {record['mesh']}; steps {first_step} to {total_steps}")  # fmt: skip
+    meant = (mesh or MeshConfig()).device_kind
+    if meant is not None and meant != record["devices"]["kind"]:
+        progress.say(f"the configuration was made for {meant}, this is {record['devices']['kind']}")
     log = MetricsLog(directory, first_step) if jax.process_index() == 0 else NullLog()
 
     # ---- The steps -------------------------------------------------------------------------------------------------
@@ -184,7 +194,7 @@ def given_parameters(trainer: Trainer, initial_checkpoint_path: str | None) -> A
     if initial_checkpoint_path is None:
         return None
     load = load_run if (Path(initial_checkpoint_path) / "run.json").exists() else load_hf
-    config, decoder = load(initial_checkpoint_path, mesh=trainer.mesh)
+    config, decoder = load(initial_checkpoint_path, mesh=trainer.mesh, layout=trainer.layout)
     wanted, found = trainer.model.identity(), config.identity()
     # The rate of dropout, the first spread of the weights and how padding is said are no part of the weights.
     weights = set(wanted) - {
@@ -286,10 +296,13 @@ class _Run:
             self.progress.show(step, values["loss"], speed, values.get("mfu_causal"))
         self._clock = now
         self.log.write(step, values)
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"the loss of step {step} is {values['loss']}; the newest checkpoint is of step {self.store.latest_step()}"
-            )
+        for name in ("loss", "gradient_norm"):
+            # The parameters after a step whose gradient is not finite are lost, however good its loss was.
+            if not math.isfinite(values[name]):
+                raise FloatingPointError(
+                    f"the {name} of step {step} is {values[name]}; the newest checkpoint is of step "
+                    f"{self.store.latest_step()}; lower the learning rate or look at the batch of that step"
+                )
 
 
 def validated(directory: Path, step: int) -> bool:

@@ -59,6 +59,9 @@ class OptimizerConfig:
             f"exceed warmup_steps={self.warmup_steps}",
         )
         check(self.clip_norm > 0, "clip_norm", "be positive")
+        check(0 <= self.beta1 < 1, "beta1", "lie in [0, 1)")
+        check(0 <= self.beta2 < 1, "beta2", "lie in [0, 1)")
+        check(self.epsilon > 0, "epsilon", "be positive")
         check(self.weight_decay >= 0, "weight_decay", "not be negative")
 
     def learning_rate_at(self, step: jax.Array) -> jax.Array:

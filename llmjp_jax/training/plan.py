@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from llmjp_jax.errors import UserError
 from llmjp_jax.models import ModelConfig, abstract_decoder, parameter_count, train_flops_per_token
 from llmjp_jax.parallel import AXES, MeshConfig, complete_layout, partition_spec, rated_flops
 from llmjp_jax.training.optimizer import OptimizerConfig
+from llmjp_jax.training.sizes import check_sizes
 
 
 def dry_run(
@@ -42,8 +42,9 @@ def plan_lines(
     *, model, sequence_length, batch_size, total_steps, mesh, layout, accumulation
 ) -> list[str]:
     """The plan, a line each."""
-    if accumulation < 1 or batch_size % accumulation:
-        raise UserError(f"accumulation = {accumulation} must divide batch_size = {batch_size}")
+    check_sizes(
+        model, batch_size=batch_size, sequence_length=sequence_length, accumulation=accumulation
+    )
     count = mesh.device_count or math.prod(size for size in mesh.sizes if size != -1)
     shape = mesh.shape(count)
     grid = jax.sharding.AbstractMesh(shape, AXES)

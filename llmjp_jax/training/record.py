@@ -57,7 +57,9 @@ def run_record(trainer: Trainer, inputs: Inputs, vocabulary: Vocabulary, total_s
             "vocabulary": vocabulary.fingerprint,
             "seed": trainer.seed,
             "z_loss": trainer.z_loss,
-            "initial_checkpoint_path": initial_checkpoint_path,
+            "dtype": model.dtype,
+            "initial_checkpoint_path": initial_checkpoint_path
+            and str(Path(initial_checkpoint_path).resolve()),
         },
     }
 
@@ -72,12 +74,13 @@ def write_record(
     """
     if jax.process_index() != 0:
         return
+    # First of all: a folder without it is taken for somebody else's.
+    with atomic_write(model_dir / "run.json", "w") as file:
+        json.dump(record, file, indent=1, ensure_ascii=False)
     save_tokenizer(vocabulary, model_dir)
     if operative_config is not None:
         with atomic_write(model_dir / "operative.gin", "w") as file:
             file.write(operative_config)
-    with atomic_write(model_dir / "run.json", "w") as file:
-        json.dump(record, file, indent=1, ensure_ascii=False)
 
 
 def check_continuation(model_dir: Path, record: dict) -> None:
@@ -87,6 +90,11 @@ def check_continuation(model_dir: Path, record: dict) -> None:
       UserError: with the fields that differ, and their old and new values.
     """
     if not (model_dir / "run.json").exists():
+        others = [path.name for path in model_dir.glob("[!.]*")] if model_dir.is_dir() else []
+        if others:
+            raise UserError(
+                f"{model_dir} holds other files ({others[0]}) and no run; give a new or empty MODEL_DIR"
+            )
         return
     old = read_run(model_dir).get("identity")
     if old is None:

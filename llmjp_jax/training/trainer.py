@@ -28,6 +28,7 @@ from llmjp_jax.parallel import (
     replicated,
 )
 from llmjp_jax.training.optimizer import OptimizerConfig
+from llmjp_jax.training.sizes import check_sizes
 
 
 class TrainState(NamedTuple):
@@ -64,18 +65,10 @@ class Trainer:
     document_mask: bool = False
 
     def __post_init__(self):
-        if self.sequence_length > self.model.max_length:
-            raise UserError(
-                f"sequence_length = {self.sequence_length} exceeds the model's max_length = {self.model.max_length}"
-            )
-        if self.sequence_length % self.model.loss_chunks:
-            raise UserError(
-                f"ModelConfig.loss_chunks = {self.model.loss_chunks} must divide sequence_length = {self.sequence_length}"
-            )
-        if self.accumulation < 1 or self.batch_size % self.accumulation:
-            raise UserError(
-                f"accumulation = {self.accumulation} must divide batch_size = {self.batch_size}"
-            )
+        check_sizes(
+            self.model, batch_size=self.batch_size, sequence_length=self.sequence_length,
+            accumulation=self.accumulation, z_loss=self.z_loss, seed=self.seed,
+        )  # fmt: skip
         # Both raise where a size is not divisible by its mesh axis.
         self.batch_sharding, self.state_shardings  # noqa: B018
         batch_sharding(
@@ -155,6 +148,12 @@ class Trainer:
 
     def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """The batch on the devices, from this process's `local_rows` of it ([local rows, length] arrays)."""
+        largest = max(int(batch["tokens"].max()), int(batch["targets"].max()))
+        if largest >= self.model.padded_vocab_size:
+            raise UserError(
+                f"the token store has the id {largest}, the model's vocabulary only {self.model.padded_vocab_size}; "
+                "build the store with the model's own vocabulary"
+            )
         first = self.local_rows.start
         shape = (self.batch_size, self.sequence_length)
 

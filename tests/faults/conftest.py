@@ -19,13 +19,16 @@ include 'gin_configs/models/tiny.gin'
 include 'gin_configs/hardware/cpu.gin'
 models.ModelConfig.vocab_size = 400
 models.ModelConfig.layers = 2
-models.ModelConfig.unroll = 2
+models.ModelConfig.unroll = 1
 models.ModelConfig.embed = 32
 models.ModelConfig.heads = 4
 models.ModelConfig.mlp = 64
 MIXTURE_OR_TASK_NAME = 'tiny'
 TRAIN_STEPS = 40
 BATCH_SIZE = 8
+models.ModelConfig.dropout = 0.1
+training.train.accumulation = 2
+training.train.document_mask = True
 SEQUENCE_LENGTH = 32
 training.OptimizerConfig.learning_rate = 1e-2
 training.OptimizerConfig.final_learning_rate = 1e-3

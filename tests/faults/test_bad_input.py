@@ -28,6 +28,9 @@ def refused(process) -> str:
         (["--gin.CACHE_DIR=/nowhere"], ["/nowhere", "tools/cache_tasks.py"]),
         (["--gin.VOCABULARY=/nowhere/x.model"], ["/nowhere/x.model"]),
         (["--gin.training.train.allocator=other"], ["allocator"]),
+        (["--gin.TRAIN_STEPS=1k"], ["total_steps", "whole number", "--gin.TRAIN_STEPS=1k"]),
+        (["--gin.BATCH_SIZE=0"], ["batch_size"]),
+        (["--gin.OptimizerConfig.learning_rate=3e-3x"], ["learning_rate", "a number"]),
     ],
     ids=lambda value: str(value)[:40],
 )

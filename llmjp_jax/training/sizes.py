@@ -1,0 +1,40 @@
+"""Whether the sizes of a run fit each other: asked by the trainer and by the plan, before anything is made."""
+
+from __future__ import annotations
+
+from llmjp_jax.errors import UserError
+from llmjp_jax.models import ModelConfig
+
+
+def check_sizes(
+    model: ModelConfig,
+    *,
+    batch_size: int,
+    sequence_length: int,
+    accumulation: int = 1,
+    z_loss: float = 0.0,
+    seed: int = 0,
+) -> None:
+    """Raises a `UserError` that names the first size that does not fit, and its limit."""
+    least = {
+        "batch_size": batch_size,
+        "sequence_length": sequence_length,
+        "accumulation": accumulation,
+    }
+    for name, value in least.items():
+        if type(value) is not int or value < 1:
+            raise UserError(f"{name} = {value!r} must be a whole number of at least 1")
+    if type(seed) is not int or seed < 0:
+        raise UserError(f"seed = {seed!r} must be a whole number of at least 0")
+    if z_loss < 0:
+        raise UserError(f"z_loss = {z_loss} must not be negative")
+    if sequence_length > model.max_length:
+        raise UserError(
+            f"sequence_length = {sequence_length} exceeds the model's max_length = {model.max_length}"
+        )
+    if sequence_length % model.loss_chunks:
+        raise UserError(
+            f"ModelConfig.loss_chunks = {model.loss_chunks} must divide sequence_length = {sequence_length}"
+        )
+    if batch_size % accumulation:
+        raise UserError(f"accumulation = {accumulation} must divide batch_size = {batch_size}")
