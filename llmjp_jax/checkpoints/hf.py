@@ -11,6 +11,7 @@ import functools
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 
 def load_hf(directory: str | os.PathLike, mesh: jax.sharding.Mesh | None = None,
-            dtype: str | None = None) -> tuple[ModelConfig, Decoder]:  # fmt: skip
+            dtype: str | None = None, layout: Any = None) -> tuple[ModelConfig, Decoder]:  # fmt: skip
     """Loads a Hugging Face GPT-2 or Llama model from its directory.
 
     Args:
@@ -57,6 +58,7 @@ def load_hf(directory: str | os.PathLike, mesh: jax.sharding.Mesh | None = None,
       mesh: lays every parameter out over these devices; each process reads only what its devices hold.
       dtype: 'float32', 'bfloat16' or 'float16' for the parameters; None keeps what the file has. The dtype of the
         computation is `ModelConfig.dtype`, 'float32' here.
+      layout: changes to `parallel.LAYOUT`.
 
     Raises:
       UserError: the files are missing or damaged, differ from the config, or are of a model that `Decoder` does not
@@ -72,7 +74,7 @@ def load_hf(directory: str | os.PathLike, mesh: jax.sharding.Mesh | None = None,
     target = _one_dtype(
         {f"{tensor.file}: tensor {name}": tensor.dtype for name, tensor in tensors.items()}, dtype
     )
-    shardings = _shardings(config, mesh, shapes)
+    shardings = _shardings(config, mesh, layout, shapes)
     leaves = {}
     with _progress("load", sum(tensor.nbytes for tensor in tensors.values()), "B") as bar:
         for row in rows:
@@ -100,8 +102,8 @@ def save_hf(model: Decoder, config: ModelConfig, directory: str | os.PathLike, v
       UserError: no Hugging Face class computes this model, or the directory holds something else.
     """
     family = family_of(config)
-    if vocabulary is not None and vocabulary.vocab_size > config.padded_vocab_size:
-        raise UserError(f"{vocabulary.path} has {vocabulary.vocab_size} ids, the model {config.padded_vocab_size} rows; "
+    if vocabulary is not None and vocabulary.vocab_size > config.vocab_size:
+        raise UserError(f"{vocabulary.path} has {vocabulary.vocab_size} ids, the model {config.vocab_size}; "
                         "give the vocabulary that the model was trained with")  # fmt: skip
     parameters = flatten(disassemble(model))
     if not all(array.is_fully_addressable for array in parameters.values()):
@@ -116,9 +118,18 @@ def save_hf(model: Decoder, config: ModelConfig, directory: str | os.PathLike, v
         _write_json(temporary / "config.json", write_config(config, str(stored_dtype), special))
         _write_json(temporary / "generation_config.json", special)
         if vocabulary is not None:
-            from llmjp_jax.tokenizer import save_hf_tokenizer
+            _save_tokenizer(vocabulary, temporary, config.max_length)
 
-            save_hf_tokenizer(vocabulary, temporary, model_max_length=config.max_length)
+
+def _save_tokenizer(vocabulary: Vocabulary, directory: Path, max_length: int) -> None:
+    """The files that transformers loads; for a .model that is not LLM-jp's, that file alone and a warning."""
+    from llmjp_jax.tokenizer import save_hf_tokenizer, save_tokenizer
+
+    try:
+        save_hf_tokenizer(vocabulary, directory, model_max_length=max_length)
+    except UserError as error:
+        save_tokenizer(vocabulary, directory)
+        warnings.warn(f"the export has the tokenizer's .model alone: {error}", stacklevel=3)
 
 
 def _one_dtype(dtypes: dict[str, Any], asked: str | None) -> np.dtype:
@@ -180,13 +191,13 @@ def _check_tensors(rows: list[Row], shapes: dict[str, Shape], tensors: dict[str,
                         "describes; copy the model's own config.json")  # fmt: skip
 
 
-def _shardings(config: ModelConfig, mesh: jax.sharding.Mesh | None,
+def _shardings(config: ModelConfig, mesh: jax.sharding.Mesh | None, layout: Any,
                shapes: dict[str, Shape]) -> dict[str, jax.sharding.Sharding]:  # fmt: skip
     if mesh is None:
         return dict.fromkeys(shapes, jax.sharding.SingleDeviceSharding(jax.local_devices()[0]))
     from llmjp_jax.parallel import parameter_shardings
 
-    return flatten(parameter_shardings(config, mesh))
+    return flatten(parameter_shardings(config, mesh, layout))
 
 
 def _read(row: Row, path: str, shape: Shape, stored: list[StoredTensor], dtype: np.dtype,
