@@ -11,7 +11,7 @@ from flax import nnx
 from llmjp_jax.models.attention import attend, attend_cached
 from llmjp_jax.models.axes import constrain
 from llmjp_jax.models.config import ModelConfig
-from llmjp_jax.models.linear import Linear, Norm, dropout
+from llmjp_jax.models.linear import Linear, Norm, dropout, fence_gradient
 from llmjp_jax.models.rope import rope_table, rotate
 
 _STREAM = ("batch", "length", "activation_embed")
@@ -184,7 +184,8 @@ class Decoder(nnx.Module):
     def output_kernel(self) -> jax.Array:
         """[embed, vocab], the matrix that gives logits."""
         if self.config.tied_embeddings:
-            return self.embed.tokens[...].T
+            kernel = self.embed.tokens[...].T
+            return fence_gradient(kernel) if self.config.barriers else kernel
         return self.head.kernel[...]
 
     def empty_cache(self, start: jax.Array, slots: int) -> dict[str, jax.Array]:
