@@ -99,6 +99,7 @@ def _summary(report: dict, description: dict, first: dict, turns: list[dict]) ->
             "best": min(seconds),
             "median_of_each_round": [statistics.median(turn["seconds"]) for turn in turns],
         },
+        "processor_seconds": statistics.median(turn["processor_seconds"] for turn in turns),
         "tokens_per_second": speed,
         "mfu": {
             kind: None if peak is None else speed * flops / peak
@@ -111,7 +112,7 @@ def _summary(report: dict, description: dict, first: dict, turns: list[dict]) ->
 
 
 def _comparison(ours: dict, peer: dict, turns: dict[str, list[dict]]) -> dict[str, Any]:
-    """Ours against the peer; a speed above 1 says that we are faster, memory under 1 that we take less."""
+    """Ours against the peer; a speed above 1 says that we are faster, memory below 1 that we take less."""
     rounds = zip(turns["ours"], turns["hf"], strict=True)
     pairs = [statistics.median(b["seconds"]) / statistics.median(a["seconds"]) for a, b in rounds]
     differences = [
@@ -121,6 +122,7 @@ def _comparison(ours: dict, peer: dict, turns: dict[str, list[dict]]) -> dict[st
         "speed": peer["step_seconds"]["median"] / ours["step_seconds"]["median"],
         "speed_median_of_rounds": statistics.median(pairs),
         "speed_of_best_steps": peer["step_seconds"]["best"] / ours["step_seconds"]["best"],
+        "processor_seconds": peer["processor_seconds"] / ours["processor_seconds"],
         "memory": ours["memory"]["peak_bytes"] / peer["memory"]["peak_bytes"],
         "largest_difference_of_first_losses": max(differences),
     }
