@@ -47,8 +47,8 @@ def _fits(value: Any, hint: Any) -> bool:
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, option) for option in typing.get_args(hint))
-    if origin is typing.Literal:
-        return True  # the class itself says what the choices are
+    if hint is Any or origin is typing.Literal:
+        return True  # of a Literal, the class itself says what the choices are
     if hint is None:
         return value is None
     if hint in (int, float):

@@ -21,10 +21,12 @@ def token_losses(hidden, kernel, targets, weights, *, z_loss=0.0, chunks=1):
 
     Returns:
       (loss, cross_entropy): float32 scalars, sums over all tokens; loss = cross_entropy + z_loss * sum of log²Z.
+      Only `loss` has a gradient; `cross_entropy` is there to be reported.
     """
     if targets.shape[1] % chunks:
         raise ValueError(f"loss_chunks={chunks} must divide the sequence length {targets.shape[1]}")
-    return _chunked(hidden, kernel, targets, weights, z_loss, chunks)
+    loss, cross_entropy = _chunked(hidden, kernel, targets, weights, z_loss, chunks)
+    return loss, jax.lax.stop_gradient(cross_entropy)
 
 
 def token_log_probabilities(hidden, kernel, targets, *, chunks=1):

@@ -32,7 +32,7 @@ def schedule(step: int, peak: float = 1.0) -> float:
     return step * peak
 
 
-def adamw(decay: float = 0.1) -> str:
+def adamw(decay: float | str = 0.1) -> str:
     return f"adamw {decay}"
 
 
