@@ -146,7 +146,6 @@ def test_written_config_has_the_keys_of_both_transformers_lines(tmp_path):
     [
         ({"norm": "layernorm"}, "norm"),
         ({"activation": "gelu"}, "activation"),
-        ({"dropout": 0.1}, "dropout"),
         ({"position": "learned"}, "norm = 'rmsnorm'"),
         ({"embed": 18, "head_dim": 4}, "heads = 4"),
     ],

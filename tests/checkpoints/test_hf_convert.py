@@ -64,7 +64,7 @@ def test_the_export_brings_llmjps_special_ids_and_tokenizer(exported, vocabulary
 
 def test_a_vocabulary_larger_than_the_model_is_refused(vocabulary, tmp_path):
     config = ModelConfig(vocab_size=300, **SHAPE)
-    with pytest.raises(UserError, match="50570 ids, the model 300 rows"):
+    with pytest.raises(UserError, match="50570 ids, the model 300;"):
         save_hf(Decoder(config), config, tmp_path / "hf", vocabulary)
     assert not (tmp_path / "hf").exists()
 
