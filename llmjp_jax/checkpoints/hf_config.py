@@ -148,7 +148,7 @@ def _read_llama(fields: _Fields) -> ModelConfig:
         )
     heads = fields.whole("num_attention_heads")
     embed = fields.whole("hidden_size")
-    if "head_dim" not in fields.values and embed % heads:
+    if heads < 1 or ("head_dim" not in fields.values and embed % heads):
         raise fields.refuse(
             "num_attention_heads", f"it must divide hidden_size = {embed}, or set head_dim"
         )
