@@ -29,7 +29,7 @@ measure() {  # NAME FLAGS...
     --gin.TRAIN_STEPS=1000 --gin.training.OptimizerConfig.learning_rate=3e-4 \
     --gin.training.OptimizerConfig.final_learning_rate=3e-5 --gin.training.OptimizerConfig.warmup_steps=10 \
     ${COMMIT:+--commit="$COMMIT"} --output="$out/train_$name.json" "$@" >/dev/null 2>"$out/train_$name.log" ||
-    { echo "$name failed:"; tail -n 20 "$out/train_$name.log"; return 1; }
+    { echo "$name failed (exit code $?; 124: the time limit):"; tail -n 20 "$out/train_$name.log"; return 1; }
   "${PYTHON:-python3}" - "$out/train_$name.json" <<'PY'
 import json, sys
 report = json.load(open(sys.argv[1]))
