@@ -18,9 +18,8 @@ from gin import config
 from llmjp_jax.errors import UserError
 from llmjp_jax.gin_files import GinFiles, Key, nearest
 from llmjp_jax.gin_types import wanted
-from llmjp_jax.operative_config import OperativeConfig
 
-# The entry's parameter that the launcher fills with the `OperativeConfig`.
+# The entry's parameter that the launcher fills with the text of `operative_config`.
 OPERATIVE_CONFIG = "operative_config"
 
 
@@ -77,8 +76,8 @@ class Arguments:
         """The keyword arguments, with `@references()` called and macros replaced; call `check` first."""
         return self._keywords(self._entry, ())
 
-    def operative_config(self) -> OperativeConfig:
-        """What `build` uses and the defaults beside it; reading the text again gives the same text."""
+    def operative_config(self) -> str:
+        """What `build` uses and the defaults beside it, as a gin file; reading it again gives the same text."""
         table: dict[tuple[str, str], dict[str, Any]] = {}
         for key in self._live:
             table.setdefault(key[:2], {})[key.name] = self._table[key[:2]][key.name]
@@ -88,7 +87,7 @@ class Arguments:
                 if parameter.default is not parameter.empty:
                     defaults.setdefault(parameter.name, parameter.default)
         table.get(("", self._entry.selector), {}).pop(OPERATIVE_CONFIG, None)
-        return OperativeConfig(config._config_str(table))
+        return config._config_str(table)
 
     def _visit(
         self, found, scope: tuple, called: bool, live: bool, place: str, path: tuple

@@ -39,8 +39,8 @@ def run(
     """Parses the flags, builds the keyword arguments of `entry` from gin, checks them all, and calls it.
 
     `entry` and `dry_run` are dotted paths of functions; with --dry_run the second is called, with the same keyword
-    arguments, in place of the first. A parameter `operative_config` of either is filled with the
-    `OperativeConfig` of the run (`.text` to save, `.changes_since(old_text)` when it resumes).
+    arguments, in place of the first. A parameter `operative_config` of either is filled with
+    the gin text of everything that configures the run, defaults included, for it to save.
 
     Args:
       argv: the flags; None takes the command line's, and makes sure that the process ends when the command fails,

@@ -69,7 +69,6 @@ def test_gin_is_known_to_the_launchers_alone():
         "launch.py",
         "gin_files.py",
         "gin_arguments.py",
-        "operative_config.py",
     }
 
 

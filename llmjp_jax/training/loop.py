@@ -68,7 +68,7 @@ def train(
     evaluation: EvaluationConfig | None = None,
     initial_checkpoint_path: str | None = None,
     allocator: str = "system",
-    operative_config: Any = None,
+    operative_config: str | None = None,
 ) -> TrainState:
     """Trains, or goes on training, the run in `model_dir`; the same arguments always give the same losses.
 
@@ -84,7 +84,7 @@ def train(
       checkpoints, evaluation: when to save and to validate.
       initial_checkpoint_path: a Hugging Face or run directory whose parameters the run starts from.
       allocator: 'keep' holds on to freed host memory between steps (CPU; `parallel.keep_freed_memory`).
-      operative_config: what the launcher read, with `.text`, to be saved beside the run.
+      operative_config: the gin text of the run, to be saved beside it.
 
     Returns:
       The last state.
@@ -127,8 +127,7 @@ def train(
             "raise TRAIN_STEPS or give a new MODEL_DIR"
         )
     given = None if begun else given_parameters(trainer, initial_checkpoint_path)
-    text = None if operative_config is None else operative_config.text
-    write_record(directory, record, tokenizer, text)
+    write_record(directory, record, tokenizer, operative_config)
 
     # ---- Where it stands -------------------------------------------------------------------------------------------
     store = Checkpoints(directory, checkpoints)
