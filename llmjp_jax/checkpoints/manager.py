@@ -74,10 +74,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps that have a whole checkpoint, in order."""
-        return sorted(self._manager.all_steps())
-
-    def latest_step(self) -> int | None:
-        return self._manager.latest_step()
+        return saved_steps(self.directory.parent)
 
     def save(self, step: int, parameters: Any, optimizer: Any) -> None:
         """Starts to save; the arrays may be overwritten as soon as this returns.
@@ -85,8 +82,6 @@ class Checkpoints:
         Raises:
           UserError: this save, or an earlier one in the background, found the disk full or read-only.
         """
-        if step in self.steps():
-            return
         items = ocp.args.Composite(
             parameters=ocp.args.StandardSave(parameters), optimizer=ocp.args.StandardSave(optimizer)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -11,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from llmjp_jax.checkpoints import CheckpointConfig, Checkpoints, load_hf, load_run, saved_steps
+from llmjp_jax.checkpoints import CheckpointConfig, Checkpoints
 from llmjp_jax.errors import UserError
-from llmjp_jax.inputs import TokenStore, open_inputs, open_stores, prefetch
-from llmjp_jax.models import ModelConfig, disassemble, train_flops_per_token
+from llmjp_jax.inputs import Inputs, TokenStore, prefetch
+from llmjp_jax.models import ModelConfig, train_flops_per_token
 from llmjp_jax.parallel import MeshConfig, keep_freed_memory, make_mesh, peak_flops
-from llmjp_jax.tokenizer import load_vocabulary
-from llmjp_jax.training.metrics import MetricsLog, NullLog, Progress, draw_loss
+from llmjp_jax.training.metrics import MetricsLog, NullLog, Progress, draw_loss, read_metrics
 from llmjp_jax.training.optimizer import OptimizerConfig
-from llmjp_jax.training.record import check_continuation, run_record, write_record
+from llmjp_jax.training.record import check_continuation, headline, run_record, write_record
+from llmjp_jax.training.start import given_parameters, open_data, restored_state
 from llmjp_jax.training.trainer import Trainer, TrainState
 from llmjp_jax.training.validation import validate
 
@@ -100,123 +100,50 @@ def train(
     if allocator == "keep":
         keep_freed_memory()
 
-    # ---- What is to be done: everything that can be wrong is found before anything is written ----------------------
-    tokenizer = load_vocabulary(vocabulary)
-    if tokenizer.vocab_size > model.vocab_size:
-        raise UserError(
-            f"the vocabulary {vocabulary} has {tokenizer.vocab_size} ids, the model {model.vocab_size}; "
-            f"set ModelConfig.vocab_size to {tokenizer.vocab_size}"
-        )
-    data = (cache_dir, mixture_or_task_name)
-    inputs = open_inputs(
-        *data, "train", sequence_length, batch_size, seed, document_mask, tokenizer.fingerprint
-    )
-    validation = open_stores(*data, "validation", tokenizer.fingerprint, required=False)
+    # What is to be done: everything that can be wrong is found before anything is written.
+    tokenizer, inputs, validation = open_data(
+        model, vocabulary, cache_dir, mixture_or_task_name, sequence_length=sequence_length,
+        batch_size=batch_size, seed=seed, document_mask=document_mask,
+    )  # fmt: skip
+    mesh = mesh or MeshConfig()
     trainer = Trainer(
-        model=model, optimizer=optimizer, mesh=make_mesh(mesh or MeshConfig()), batch_size=batch_size,
+        model=model, optimizer=optimizer, mesh=make_mesh(mesh), batch_size=batch_size,
         sequence_length=sequence_length, layout=layout, seed=seed, accumulation=accumulation, z_loss=z_loss,
         document_mask=document_mask,
     )  # fmt: skip
     record = run_record(trainer, inputs, tokenizer, total_steps, initial_checkpoint_path)
-    directory = Path(model_dir)
-    check_continuation(directory, record)
-    begun = saved_steps(directory)
-    if begun and begun[-1] > total_steps:
-        raise UserError(
-            f"{model_dir} is already at step {begun[-1]}, beyond total_steps = {total_steps}; "
-            "raise TRAIN_STEPS or give a new MODEL_DIR"
-        )
+    directory, checkpoints = Path(model_dir), checkpoints or CheckpointConfig()
+    begun = check_continuation(directory, record)
     given = None if begun else given_parameters(trainer, initial_checkpoint_path)
+
+    # Where it stands.
     write_record(directory, record, tokenizer, operative_config)
-
-    # ---- Where it stands -------------------------------------------------------------------------------------------
     store = Checkpoints(directory, checkpoints)
-    state = restored_state(trainer, store) if begun else trainer.initial_state(given)
-    first_step = int(state.step)
+    state = restored_state(trainer, store, begun) if begun else trainer.initial_state(given)
     progress = Progress(total_steps, quiet=jax.process_index() != 0)
-    progress.say(f"{record['parameters']:,} parameters on {trainer.mesh.size} x {record['devices']['kind']}, "
-                 f"mesh {record['mesh']}; steps {first_step} to {total_steps}")  # fmt: skip
-    meant = (mesh or MeshConfig()).device_kind
-    if meant is not None and meant != record["devices"]["kind"]:
-        progress.say(f"the configuration was made for {meant}, this is {record['devices']['kind']}")
-    log = MetricsLog(directory, first_step) if jax.process_index() == 0 else NullLog()
+    progress.say(headline(record, mesh, begun))
+    log = MetricsLog(directory, begun) if jax.process_index() == 0 else NullLog()
 
-    # ---- The steps -------------------------------------------------------------------------------------------------
+    # The steps.
+    evaluation = evaluation or EvaluationConfig()
     run = _Run(
-        trainer, store, validation, evaluation or EvaluationConfig(), log, progress, total_steps
-    )
-    period = (checkpoints or CheckpointConfig()).period
-    batches = prefetch(
-        inputs, first_step, trainer.put, stop_step=total_steps, rows=trainer.local_rows
+        trainer, store, validation, evaluation, checkpoints.period, log, progress, total_steps
     )
     try:
-        with _stop_requested() as stop:
-            for step, batch in batches:
-                state = run.step(state, batch, step + 1)
-                last = step + 1 == total_steps or stop.received
-                if (step + 1) % period == 0 or last:
-                    run.save(state, step + 1)
-                if stop.received:
-                    break
-        batches.close()
-        if not stop.received and (
-            first_step < total_steps or not validated(directory, total_steps)
-        ):
+        state, stopped = run.go(state, inputs, begun)
+        if not stopped and (begun < total_steps or not validated(directory, total_steps)):
             run.validate(state.parameters, total_steps, None)
         store.wait()
     finally:
-        batches.close()
         log.close()
         store.close()
     if jax.process_index() == 0:
         progress.say(f"loss curve: {draw_loss(directory)}")
-    if stop.received:
+    if stopped:
         raise SystemExit(
-            f"stopped by {stop.received}; run the same command again to go on from step {int(state.step)}"
+            f"stopped by {stopped}; run the same command again to go on from step {int(state.step)}"
         )
     return state
-
-
-def restored_state(trainer: Trainer, store: Checkpoints) -> TrainState:
-    """The newest checkpoint of the run."""
-    step, target = store.latest_step(), trainer.abstract_state
-    parameters, optimizer = store.restore(step, target.parameters, target.optimizer)
-    return TrainState(jax.device_put(np.int32(step), target.step.sharding), parameters, optimizer)
-
-
-def given_parameters(trainer: Trainer, initial_checkpoint_path: str | None) -> Any:
-    """The parameters of another run or of a Hugging Face directory; None where no path is given.
-
-    Raises:
-      UserError: they are of another model.
-    """
-    if initial_checkpoint_path is None:
-        return None
-    load = load_run if (Path(initial_checkpoint_path) / "run.json").exists() else load_hf
-    config, decoder = load(initial_checkpoint_path, mesh=trainer.mesh, layout=trainer.layout)
-    wanted, found = trainer.model.identity(), config.identity()
-    # The rate of dropout, the first spread of the weights and how padding is said are no part of the weights.
-    weights = set(wanted) - {
-        "dropout",
-        "attention_dropout",
-        "initializer_std",
-        "vocab_size",
-        "vocab_multiple",
-    }
-    differences = [
-        f"{name} {found[name]!r} there, {wanted[name]!r} here"
-        for name in sorted(weights)
-        if found[name] != wanted[name]
-    ]
-    if config.padded_vocab_size != trainer.model.padded_vocab_size:
-        differences.append(
-            f"vocabulary {config.padded_vocab_size} there, {trainer.model.padded_vocab_size} here"
-        )
-    if differences:
-        raise UserError(
-            f"{initial_checkpoint_path} holds another model: {'; '.join(differences)}; change ModelConfig to fit it"
-        )
-    return disassemble(decoder)
 
 
 @dataclasses.dataclass
@@ -230,6 +157,7 @@ class _Run:
     store: Checkpoints
     validation: Mapping[str, TokenStore]
     evaluation: EvaluationConfig
+    checkpoint_period: int
     log: Any
     progress: Progress
     total_steps: int
@@ -247,6 +175,28 @@ class _Run:
             )
             for kind in ("causal", "full")
         }
+
+    def go(
+        self, state: TrainState, inputs: Inputs, first_step: int
+    ) -> tuple[TrainState, str | None]:
+        """Runs the steps from `first_step` to the last; returns early, with its name, when a signal asks for it."""
+        batches = prefetch(
+            inputs,
+            first_step,
+            self.trainer.put,
+            stop_step=self.total_steps,
+            rows=self.trainer.local_rows,
+        )
+        with contextlib.closing(batches), _stop_requested() as stop:
+            for index, batch in batches:
+                step = index + 1
+                state = self.step(state, batch, step)
+                last = step == self.total_steps or stop.received
+                if step % self.checkpoint_period == 0 or last:
+                    self.save(state, step)
+                if stop.received:
+                    break
+        return state, stop.received
 
     def step(self, state: TrainState, batch, step: int) -> TrainState:
         """Runs one step and evaluates if it is time; `step` counts finished updates, this one included."""
@@ -300,14 +250,12 @@ class _Run:
             if not math.isfinite(values[name]):
                 raise FloatingPointError(
                     f"the {name} of step {step} is {values[name]}; the newest checkpoint is of step "
-                    f"{self.store.latest_step()}; lower the learning rate or look at the batch of that step"
+                    f"{max(self.store.steps(), default=0)}; lower the learning rate or look at the batch of that step"
                 )
 
 
 def validated(directory: Path, step: int) -> bool:
     """Whether metrics.jsonl already has the validation of a step."""
-    from llmjp_jax.training.metrics import read_metrics
-
     return any(
         r["step"] == step and "validation" in r for r in read_metrics(directory / "metrics.jsonl")
     )

@@ -13,11 +13,12 @@ from typing import Any
 import jax
 
 import llmjp_jax
-from llmjp_jax.checkpoints import read_run
+from llmjp_jax.checkpoints import read_run, saved_steps
 from llmjp_jax.errors import UserError
 from llmjp_jax.files import atomic_write, repository_root
 from llmjp_jax.inputs import Inputs
 from llmjp_jax.models import parameter_count, train_flops_per_token
+from llmjp_jax.parallel import MeshConfig
 from llmjp_jax.tokenizer import Vocabulary, save_tokenizer
 from llmjp_jax.training.trainer import Trainer
 
@@ -83,11 +84,12 @@ def write_record(
             file.write(operative_config)
 
 
-def check_continuation(model_dir: Path, record: dict) -> None:
-    """Refuses to go on with a run whose model, data or optimizer were others.
+def check_continuation(model_dir: Path, record: dict) -> int:
+    """The step to go on from: that of the newest checkpoint, or 0 for a new run.
 
     Raises:
-      UserError: with the fields that differ, and their old and new values.
+      UserError: the folder holds something else, a run whose model, data or optimizer were others (with the fields
+        that differ, and their old and new values), or one that has taken more steps than are asked for.
     """
     if not (model_dir / "run.json").exists():
         others = [path.name for path in model_dir.glob("[!.]*")] if model_dir.is_dir() else []
@@ -95,7 +97,7 @@ def check_continuation(model_dir: Path, record: dict) -> None:
             raise UserError(
                 f"{model_dir} holds other files ({others[0]}) and no run; give a new or empty MODEL_DIR"
             )
-        return
+        return 0
     old = read_run(model_dir).get("identity")
     if old is None:
         raise UserError(
@@ -103,13 +105,31 @@ def check_continuation(model_dir: Path, record: dict) -> None:
             "give a new MODEL_DIR, and this one as INITIAL_CHECKPOINT_PATH"
         )
     # Through JSON, so that tuples and lists, and the like, compare equal.
-    new = json.loads(json.dumps(record["identity"]))
-    changes = _differences(old, new)
+    changes = _differences(old, json.loads(json.dumps(record["identity"])))
     if changes:
         raise UserError(
             f"{model_dir} holds a run with another configuration: {'; '.join(changes)}; "
             "give a new MODEL_DIR, or undo the change to continue"
         )
+    begun = max(saved_steps(model_dir), default=0)
+    if begun > record["total_steps"]:
+        raise UserError(
+            f"{model_dir} is already at step {begun}, beyond total_steps = {record['total_steps']}; "
+            "raise TRAIN_STEPS or give a new MODEL_DIR"
+        )
+    return begun
+
+
+def headline(record: dict, mesh: MeshConfig, begun: int) -> str:
+    """What a run says first; with a second line where the machine is not the one that its mesh was made for."""
+    kind, count = record["devices"]["kind"], record["devices"]["count"]
+    line = (
+        f"{record['parameters']:,} parameters on {count} x {kind}, mesh {record['mesh']}; "
+        f"steps {begun} to {record['total_steps']}"
+    )
+    if mesh.device_kind in (None, kind):
+        return line
+    return f"{line}\nthe configuration was made for {mesh.device_kind}, this is {kind}"
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:
