@@ -1,6 +1,6 @@
 """Tokens in, logits out: one decoder that is GPT-2 or Llama by the fields of its config. Knows nothing of devices."""
 
-from llmjp_jax.models.axes import constrained_by
+from llmjp_jax.models.axes import placed_by
 from llmjp_jax.models.config import ModelConfig
 from llmjp_jax.models.decoder import Decoder
 from llmjp_jax.models.flops import parameter_count, train_flops_per_token
@@ -12,7 +12,7 @@ __all__ = [
     "ModelConfig",
     "abstract_decoder",
     "assemble",
-    "constrained_by",
+    "placed_by",
     "disassemble",
     "initialize",
     "parameter_count",

@@ -1,8 +1,9 @@
 """Logical names of axes: what the model says about its arrays. Where they lie on devices, `parallel` decides.
 
-Parameters:   layers, vocab, positions, embed, heads, kv_heads, head_dim, mlp.
-Activations:  batch, length, and the above with `activation_` in front where a parameter and an activation of the same
-              size must be laid out differently (FSDP shards a kernel's `embed`, never the residual stream's).
+Parameters:   layers, vocab, positions, embed, heads, kv_heads, head_dim, mlp, experts.
+Activations:  batch, length, stream_length (the residual stream's length between blocks), and the above with
+              `activation_` in front where a parameter and an activation of the same size must be laid out differently
+              (FSDP shards a kernel's `embed`, never the residual stream's).
 """
 
 from __future__ import annotations
@@ -10,27 +11,59 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import jax
 
-Constraint = Callable[[jax.Array, tuple[str | None, ...]], jax.Array]
+Names = tuple[str | None, ...]
 
-_constraint: contextvars.ContextVar[Constraint | None] = contextvars.ContextVar(
-    "constraint", default=None
+
+class Placement(Protocol):
+    """What `parallel.Placement` offers: devices, seen through the names of axes."""
+
+    def constrain(self, x: jax.Array, names: Names) -> jax.Array: ...
+
+    def sharded(
+        self, function: Callable, in_names: tuple[Names, ...], out_names: Any
+    ) -> Callable: ...
+
+    def mesh_axes(self, name: str) -> tuple[str, ...]: ...
+
+
+_placement: contextvars.ContextVar[Placement | None] = contextvars.ContextVar(
+    "placement", default=None
 )
 
 
-def constrain(x: jax.Array, *names: str | None) -> jax.Array:
-    """Asks for the layout of an activation by the logical names of its axes; does nothing outside `constrained_by`."""
-    constraint = _constraint.get()
-    return x if constraint is None else constraint(x, names)
-
-
 @contextlib.contextmanager
-def constrained_by(constraint: Constraint) -> Iterator[None]:
-    """While a function is traced, `constraint(array, names)` lays out its activations."""
-    token = _constraint.set(constraint)
+def placed_by(placement: Placement) -> Iterator[None]:
+    """While a function is traced, its arrays lie where `placement` says; without one, on a single device."""
+    token = _placement.set(placement)
     try:
         yield
     finally:
-        _constraint.reset(token)
+        _placement.reset(token)
+
+
+def constrain(x: jax.Array, *names: str | None) -> jax.Array:
+    """Asks for the layout of an activation by the logical names of its axes."""
+    placement = _placement.get()
+    return x if placement is None else placement.constrain(x, names)
+
+
+def sharded(function: Callable, in_names: tuple[Names, ...], out_names: Any) -> Callable:
+    """`function` run by each device on its own part of the arguments, with collectives over `mesh_axes` inside.
+
+    Args:
+      function: of arrays, in positions; without a placement it is returned as it is and gets the whole arrays.
+      in_names: for each argument, the logical names of its axes.
+      out_names: those of the result, or a tuple of them where the result is a tuple.
+    """
+    placement = _placement.get()
+    return function if placement is None else placement.sharded(function, in_names, out_names)
+
+
+def mesh_axes(name: str) -> tuple[str, ...]:
+    """The mesh axes of more than one device that split a logical axis: what a collective inside `sharded` runs over."""
+    placement = _placement.get()
+    return () if placement is None else placement.mesh_axes(name)

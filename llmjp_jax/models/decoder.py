@@ -14,7 +14,7 @@ from llmjp_jax.models.config import ModelConfig
 from llmjp_jax.models.linear import Linear, Norm, dropout, fence_gradient
 from llmjp_jax.models.rope import rope_table, rotate
 
-_STREAM = ("batch", "length", "activation_embed")
+_STREAM = ("batch", "stream_length", "activation_embed")
 
 
 class Attention(nnx.Module):

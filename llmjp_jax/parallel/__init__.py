@@ -3,7 +3,7 @@
 from llmjp_jax.parallel.devices import keep_freed_memory, peak_flops, rated_flops
 from llmjp_jax.parallel.layout import (
     LAYOUT,
-    activation_constraint,
+    Placement,
     batch_sharding,
     complete_layout,
     parameter_shardings,
@@ -16,7 +16,7 @@ __all__ = [
     "AXES",
     "LAYOUT",
     "MeshConfig",
-    "activation_constraint",
+    "Placement",
     "batch_sharding",
     "complete_layout",
     "keep_freed_memory",

@@ -5,7 +5,8 @@ A layout is changed by a line of gin: `train.layout = {'kv_heads': None}` keeps 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -26,10 +27,12 @@ LAYOUT: Layout = {
     "kv_heads": "tensor",           # key and value kernels
     "head_dim": None,
     "mlp": "tensor",                # gate, up and down kernels
+    "experts": "expert",            # the expert kernels of a mixture of experts [8, 5120, 13824]
     "norm": None,                   # scales and biases of norms [5120]
-    "batch": ("data", "fsdp"),      # tokens [1024, 4096] and all activations
+    "batch": ("replica", "data", "fsdp", "expert"),     # tokens [1024, 4096] and all activations
     "length": "context",
-    "activation_embed": None,       # the residual stream [1024, 4096, 5120]
+    "stream_length": ("context", "tensor"),     # the residual stream [1024, 4096, 5120] between blocks, and its norms
+    "activation_embed": None,
 }  # fmt: skip
 
 
@@ -41,32 +44,47 @@ def partition_spec(
     Raises:
       UserError: a name that the layout lacks, a size that its mesh axes do not divide, or a mesh axis used twice.
     """
-    entries, used = [], set()
-    for name, size in zip(names, shape, strict=True):
-        if name is not None and name not in layout:
-            raise UserError(
-                f"the layout has no logical axis {name!r}; it has {', '.join(sorted(layout))}"
-            )
-        axes = layout[name] if name is not None else None
-        axes = (axes,) if isinstance(axes, str) else tuple(axes or ())
-        for axis in axes:
-            if axis not in mesh.shape:
-                raise UserError(
-                    f"the layout sends {name!r} to {axis!r}; the mesh has {', '.join(mesh.shape)}"
-                )
-            if axis in used:
-                raise UserError(f"the layout sends two axes of {names} to the mesh axis {axis!r}")
-        used.update(axes)
-        parts = 1
-        for axis in axes:
-            parts *= mesh.shape[axis]
+    spec = named_spec(names, mesh, layout)
+    for name, size, entry in zip(names, shape, spec, strict=True):
+        axes = (entry,) if isinstance(entry, str) else tuple(entry or ())
+        parts = math.prod(mesh.shape[axis] for axis in axes)
         if size % parts:
             raise UserError(
                 f"{name} = {size} is not divisible by the mesh axis {' x '.join(axes)} = {parts}; "
-                f"change MeshConfig.{axes[-1]} or the model's {name}"
+                f"change MeshConfig.{axes[-1]}, this size, or what the layout says of {name}"
             )
+    return spec
+
+
+def named_spec(
+    names: tuple[str | None, ...], mesh: jax.sharding.Mesh, layout: Layout
+) -> PartitionSpec:
+    """`partition_spec` of an array whose sizes are not known yet."""
+    entries, used = [], set()
+    for name in names:
+        axes = () if name is None else mesh_axes_of(name, mesh, layout)
+        for axis in axes:
+            if axis in used:
+                raise UserError(f"the layout sends two axes of {names} to the mesh axis {axis!r}")
+        used.update(axes)
         entries.append(axes if len(axes) > 1 else (axes[0] if axes else None))
     return PartitionSpec(*entries)
+
+
+def mesh_axes_of(name: str, mesh: jax.sharding.Mesh, layout: Layout) -> tuple[str, ...]:
+    """The mesh axes that a logical axis is sent to, those of one device included."""
+    if name not in layout:
+        raise UserError(
+            f"the layout has no logical axis {name!r}; it has {', '.join(sorted(layout))}"
+        )
+    axes = layout[name]
+    axes = (axes,) if isinstance(axes, str) else tuple(axes or ())
+    for axis in axes:
+        if axis not in mesh.shape:
+            raise UserError(
+                f"the layout sends {name!r} to {axis!r}; the mesh has {', '.join(mesh.shape)}"
+            )
+    return axes
 
 
 def complete_layout(changes: Layout | None) -> Layout:
@@ -100,15 +118,43 @@ def batch_sharding(
     return NamedSharding(mesh, spec)
 
 
-def activation_constraint(mesh: jax.sharding.Mesh, layout: Layout | None = None):
-    """The function that `models.constrained_by` wants: it lays activations out by their logical axis names."""
-    layout = complete_layout(layout)
+class Placement:
+    """A mesh seen through the names of axes, for `models.placed_by` while a function is traced."""
 
-    def constraint(x, names):
-        spec = partition_spec(names, x.shape, mesh, layout)
-        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+    def __init__(self, mesh: jax.sharding.Mesh, layout: Layout | None = None):
+        self.mesh = mesh
+        self.layout = complete_layout(layout)
 
-    return constraint
+    def constrain(self, x: jax.Array, names: tuple[str | None, ...]) -> jax.Array:
+        spec = partition_spec(names, x.shape, self.mesh, self.layout)
+        return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, spec))
+
+    def sharded(self, function: Callable, in_names: tuple, out_names: Any) -> Callable:
+        several = isinstance(out_names[0], tuple)
+        outputs = [
+            named_spec(names, self.mesh, self.layout)
+            for names in (out_names if several else (out_names,))
+        ]
+
+        def call(*arrays: jax.Array) -> Any:
+            inputs = tuple(
+                partition_spec(names, x.shape, self.mesh, self.layout)
+                for names, x in zip(in_names, arrays, strict=True)
+            )
+            # Pallas kernels cannot say over which axes their results vary, so the check is off.
+            return jax.shard_map(
+                function,
+                mesh=self.mesh,
+                in_specs=inputs,
+                out_specs=tuple(outputs) if several else outputs[0],
+                check_vma=False,
+            )(*arrays)
+
+        return call
+
+    def mesh_axes(self, name: str) -> tuple[str, ...]:
+        axes = mesh_axes_of(name, self.mesh, self.layout)
+        return tuple(axis for axis in axes if self.mesh.shape[axis] > 1)
 
 
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:

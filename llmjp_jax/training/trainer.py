@@ -17,14 +17,16 @@ from llmjp_jax.models import (
     ModelConfig,
     abstract_decoder,
     assemble,
-    constrained_by,
     initialize,
+    placed_by,
     token_losses,
 )
 from llmjp_jax.parallel import (
-    activation_constraint,
+    Placement,
     batch_sharding,
+    complete_layout,
     parameter_shardings,
+    partition_spec,
     replicated,
 )
 from llmjp_jax.training.optimizer import OptimizerConfig
@@ -69,11 +71,11 @@ class Trainer:
             self.model, batch_size=self.batch_size, sequence_length=self.sequence_length,
             accumulation=self.accumulation, z_loss=self.z_loss, seed=self.seed,
         )  # fmt: skip
-        # Both raise where a size is not divisible by its mesh axis.
+        # These raise where a size is not divisible by its mesh axis.
         self.batch_sharding, self.state_shardings  # noqa: B018
-        batch_sharding(
-            self.mesh, self.batch_size // self.accumulation, self.sequence_length, self.layout
-        )
+        part = (self.batch_size // self.accumulation, self.sequence_length)
+        for names in (("batch", "length"), ("batch", "stream_length")):
+            partition_spec(names, part, self.mesh, complete_layout(self.layout))
 
     @functools.cached_property
     def decoder_config(self) -> ModelConfig:
@@ -197,10 +199,10 @@ class Trainer:
             for field in self.batch_fields
         }
 
-    def _constrained(self):
+    def _placed(self):
         if self.mesh.size == 1:
             return contextlib.nullcontext()
-        return constrained_by(activation_constraint(self.mesh, self.layout))
+        return placed_by(Placement(self.mesh, self.layout))
 
     def _loss(self, parameters, batch, key):
         decoder = assemble(self.definition, parameters)
@@ -213,12 +215,12 @@ class Trainer:
         )  # fmt: skip
 
     def _evaluate(self, parameters, batch):
-        with self._constrained():
+        with self._placed():
             _, entropy = self._loss(parameters, batch, None)
         return entropy, batch["loss_weights"].sum()
 
     def _step(self, state: TrainState, batch):
-        with self._constrained():
+        with self._placed():
             gradients, loss, entropy, tokens = self._gradients(state, batch)
             gradients, norm = self.optimizer.clip(gradients)
             updates, optimizer = self.transformation.update(
