@@ -130,22 +130,7 @@ def parse_flags(
         )
     else:
         parser.set_defaults(dry_run=False)
-    parser.add_argument(
-        "--coordinator_address",
-        metavar="HOST:PORT",
-        help="start as one of several processes that meet here; 'auto' asks the cluster (TPU pod, Slurm)",
-    )
-    parser.add_argument(
-        "--process_count", type=int, metavar="N", help="how many processes there are"
-    )
-    parser.add_argument("--process_index", type=int, metavar="I", help="which one this is, from 0")
-    parser.add_argument(
-        "--initialization_timeout",
-        type=int,
-        default=300,
-        metavar="SECONDS",
-        help="how long to wait for the other processes (default: 300)",
-    )
+    _add_process_flags(parser)
     typed: dict[str, str] = {}
     flags, unknown = parser.parse_known_args([_as_binding(flag, typed) for flag in argv])
     if unknown:
@@ -153,8 +138,49 @@ def parse_flags(
     if not flags.gin_file and not flags.gin_bindings:
         raise UserError(f"no gin file is given; add for example --gin_file={example}")
     flags.typed = typed
-    _check_processes(flags)
+    if any(value is not None for value in _processes(flags).values()):
+        from llmjp_jax.processes import check_flags
+
+        check_flags(**_processes(flags))
     return flags
+
+
+def _add_process_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "several processes",
+        "one on each machine, or on each GPU; all are started with the same gin flags",
+    )
+    group.add_argument(
+        "--hosts",
+        metavar="HOST[:PORT],HOST,...",
+        help="the machines, or @FILE with one a line; each finds itself in the list, and all meet at the first",
+    )
+    group.add_argument(
+        "--coordinator_address",
+        metavar="HOST:PORT",
+        help="where process 0 meets the others; 'auto' asks the cluster (TPU pod, Slurm, Open MPI, Kubernetes)",
+    )
+    group.add_argument(
+        "--process_count", type=int, metavar="N", help="how many processes there are"
+    )
+    group.add_argument("--process_index", type=int, metavar="I", help="which one this is, from 0")
+    group.add_argument(
+        "--initialization_timeout",
+        type=int,
+        metavar="SECONDS",
+        help="how long to wait for the other processes (default: 300)",
+    )
+
+
+def _processes(flags: argparse.Namespace) -> dict[str, Any]:
+    names = (
+        "hosts",
+        "coordinator_address",
+        "process_count",
+        "process_index",
+        "initialization_timeout",
+    )
+    return {name: getattr(flags, name) for name in names}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -228,49 +254,12 @@ def _boolean(value: str) -> bool:
     return value.lower() == "true"
 
 
-def _check_processes(flags: argparse.Namespace) -> None:
-    address, count, index = flags.coordinator_address, flags.process_count, flags.process_index
-    if address is None or address == "auto":
-        if count is not None or index is not None:
-            raise UserError(
-                "--process_count and --process_index need --coordinator_address=HOST:PORT"
-            )
-        return
-    if not re.fullmatch(r".+:\d+", address):
-        raise UserError(f"--coordinator_address={address} is not of the form HOST:PORT")
-    if count is None or index is None:
-        raise UserError("--coordinator_address=HOST:PORT needs --process_count and --process_index")
-    if not 0 <= index < count:
-        raise UserError(
-            f"--process_index={index} must be from 0 to {count - 1}, as --process_count is {count}"
-        )
-
-
 def _connect(flags: argparse.Namespace) -> None:
-    address, timeout = flags.coordinator_address, flags.initialization_timeout
-    if address is None:
+    if flags.hosts is None and flags.coordinator_address is None:
         return
-    import jax
+    from llmjp_jax.processes import connect
 
-    if address == "auto":
-        try:
-            jax.distributed.initialize(initialization_timeout=timeout)
-        except ValueError as error:
-            raise UserError(
-                "--coordinator_address=auto finds no cluster here; give HOST:PORT, --process_count"
-                " and --process_index"
-            ) from error
-        return
-    # JAX ends the process itself when the time is up, so say beforehand what is waited for.
-    print(
-        f"process {flags.process_index} of {flags.process_count} waits up to {timeout} s for the"
-        f" others at {address}",
-        file=sys.stderr,
-        flush=True,
-    )
-    jax.distributed.initialize(
-        address, flags.process_count, flags.process_index, initialization_timeout=timeout
-    )
+    connect(**_processes(flags))
 
 
 def _function(path: str) -> Any:

@@ -1,4 +1,4 @@
-"""What tests/test_launch.py configures with gin: a miniature of models, data and a training function."""
+"""What the tests of launching configure with gin: a miniature of models, data and a training function."""
 
 import dataclasses
 import threading
