@@ -1,13 +1,17 @@
 """Measures speed and prints one JSON object: what ran, on what, how fast, and how fast a peer is on the same machine.
 
   python tools/benchmark.py train --gin_file=gin_configs/quickstart.gin
+  python tools/benchmark.py inputs --batch_size=64 --sequence_length=4096
+  python tools/benchmark.py compile --gin_file=gin_configs/quickstart.gin --layers=4,8,16
   python tools/benchmark.py train --gin_file=gin_configs/runs/pretrain.gin --gin_file=gin_configs/models/gpt2_small.gin \\
       --gin_file=gin_configs/hardware/h200.gin --gin.BATCH_SIZE=16 --gin.SEQUENCE_LENGTH=1024 --gin.TRAIN_STEPS=1000 \\
       --output=gpt2_small.json
 
 `train` takes the flags of `python -m llmjp_jax.train` and times its compiled step on random tokens; no data, vocabulary
 or MODEL_DIR is needed. The peer is Hugging Face transformers' model of the same shape under torch.compile, with SDPA
-and fused AdamW, from the same initial weights on the same batches. docs/benchmarks.md has what was measured.
+and fused AdamW, from the same initial weights on the same batches. `inputs` times batches from a token store, beside a
+PyTorch DataLoader over the same store. `compile` times tracing and compilation of the step as layers are added.
+docs/benchmarks.md has what was measured.
 """
 
 from __future__ import annotations
@@ -26,22 +30,39 @@ from llmjp_jax.files import atomic_write  # noqa: E402
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options, gin_flags = _parser().parse_known_args(arguments)
     with exit_on_user_error():
-        for name in ("steps", "warmup", "rounds", "threads"):
-            if getattr(options, name) < 1:
-                raise UserError(f"--{name}={getattr(options, name)} must be at least 1")
-        if options.threads > len(os.sched_getaffinity(0)):
-            raise UserError(
-                f"--threads={options.threads} exceeds the {len(os.sched_getaffinity(0))} cores that this process may use"
-            )
-        from tools.benchmark_train import measure_train
-
-        text = json.dumps(measure_train(options, gin_flags), indent=1)
+        options, gin_flags = _parser().parse_known_args(arguments)
+        _check(options, gin_flags)
+        text = json.dumps(_measure(options, gin_flags), indent=1)
         if options.output is not None:
             with atomic_write(options.output, "w") as file:
                 file.write(text + "\n")
         print(text)
+
+
+def _check(options: argparse.Namespace, gin_flags: list[str]) -> None:
+    for name, value in vars(options).items():
+        if type(value) is int and value < 1:
+            raise UserError(f"--{name}={value} must be at least 1")
+    threads, cores = getattr(options, "threads", 1), len(os.sched_getaffinity(0))
+    if threads > cores:
+        raise UserError(f"--threads={threads} exceeds the {cores} cores that this process may use")
+    if options.command == "inputs" and gin_flags:
+        raise UserError(f"unknown flag {gin_flags[0]}; --help lists the flags")
+
+
+def _measure(options: argparse.Namespace, gin_flags: list[str]) -> dict:
+    if options.command == "train":
+        from tools.benchmark_train import measure_train
+
+        return measure_train(options, gin_flags)
+    if options.command == "compile":
+        from tools.benchmark_compile import measure_compile
+
+        return measure_compile(options, gin_flags)
+    from tools.benchmark_inputs import measure_inputs
+
+    return measure_inputs(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +72,18 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _train_flags(commands)
+    _inputs_flags(commands)
+    _compile_flags(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--commit", metavar="HASH", help="of the code, where it lies outside a git clone"
+        )
+        command.add_argument("--output", metavar="FILE", help="also write the JSON here")
+    return parser
+
+
+def _train_flags(commands) -> None:
     train = commands.add_parser(
         "train",
         help="the training step",
@@ -67,11 +100,52 @@ def _parser() -> argparse.ArgumentParser:
     add("--no_peer", action="store_true", help="measure ours alone")
     add("--compile_mode", default="default", metavar="MODE",
         help="of the peer's torch.compile: default, reduce-overhead, max-autotune ...; none: eager")  # fmt: skip
+    _threads(add)
+
+
+def _inputs_flags(commands) -> None:
+    inputs = commands.add_parser(
+        "inputs",
+        help="batches from a token store",
+        description="Times batches from a token store, and from a PyTorch DataLoader over the same store, on one core.",
+        allow_abbrev=False,
+    )
+    add = inputs.add_argument
+    add("--batch_size", type=int, default=64, metavar="N", help="rows of a batch (64)")
+    add("--sequence_length", type=int, default=4096, metavar="N", help="tokens of a row (4096)")
+    add("--rounds", type=int, default=8, metavar="N", help="turns that each side gets (8)")
+    add("--steps", type=int, default=20, metavar="N", help="batches a turn (20)")
+    add("--tokens", type=int, default=50_000_000, metavar="N",
+        help="size of the random stores that are made for it (50,000,000)")  # fmt: skip
+    add("--cache_dir", metavar="DIR", help="read these stores in place of random ones")
+    add("--mixture_or_task_name", metavar="NAME", help="what to read there")
+    add("--no_peer", action="store_true", help="measure ours alone")
+
+
+def _compile_flags(commands) -> None:
+    compilation = commands.add_parser(
+        "compile",
+        help="tracing and compilation of the step",
+        description="Times tracing and compilation of the step that gin files describe, as layers are added, scanned "
+        "and unrolled. All flags of `python -m llmjp_jax.train` are taken too.",
+        allow_abbrev=False,
+    )
+    add = compilation.add_argument
+    add("--layers", type=_whole_numbers, default=(4, 8, 16), metavar="N,...",
+        help="numbers of layers (4,8,16)")  # fmt: skip
+    _threads(add)
+
+
+def _threads(add) -> None:
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N",
         help="cores that each side may use, alike (all)")  # fmt: skip
-    add("--commit", metavar="HASH", help="of the code, where it lies outside a git clone")
-    add("--output", metavar="FILE", help="also write the JSON here")
-    return parser
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    numbers = tuple(int(part) for part in text.split(","))
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{text} has a number below 1")
+    return numbers
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The training benchmark times the same computation on both sides, and says in one sentence what it cannot."""
+"""The benchmarks time the same work on both sides, and say in one sentence what they cannot."""
 
 import json
 import os
@@ -27,9 +27,10 @@ SMALL = [
 ]
 
 
-def benchmark(*flags: str) -> subprocess.CompletedProcess:
+def benchmark(*flags: str, command: str = "train") -> subprocess.CompletedProcess:
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-    command = [sys.executable, "tools/benchmark.py", "train", *flags, "--rounds=1", "--steps=2"]
+    rounds = [] if command == "compile" else ["--rounds=1", "--steps=2"]
+    command = [sys.executable, "tools/benchmark.py", command, *rounds, *flags]
     return subprocess.run(
         command, cwd=repository_root(), env=environment, capture_output=True, text=True, timeout=600
     )
@@ -70,6 +71,43 @@ def test_what_cannot_be_measured_is_one_sentence(flags, sentence):
     (line,) = [line for line in finished.stderr.splitlines() if line.startswith("error: ")]
     assert sentence in line
     assert "Traceback" not in finished.stderr
+
+
+def test_the_input_benchmark_reads_the_same_stores_as_its_peer_and_begins_anywhere():
+    pytest.importorskip("torch")
+    finished = benchmark(
+        "--tokens=200000", "--batch_size=8", "--sequence_length=64", command="inputs"
+    )
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads(finished.stdout)
+    assert report["store_tokens"] == 200_000 and report["sources"] == 3
+    for side in ("ours", "torch"):
+        seconds = report[side]["batch_seconds"]["median"]
+        assert report[side]["tokens_per_second"] == pytest.approx(8 * 64 / seconds)
+    assert set(report["first_batch_seconds"]) == {"step 0", "step 10000000"}
+
+
+def test_the_compilation_benchmark_takes_each_depth_scanned_and_unrolled():
+    finished = benchmark(*SMALL, "--layers=1,2", "--threads=1", command="compile")
+    assert finished.returncode == 0, finished.stderr
+    results = json.loads(finished.stdout)["results"]
+    assert [(case["layers"], case["unroll"]) for case in results] == [(1, 1), (2, 1), (2, 2)]
+    assert all(case["compile_seconds"] > 0 and case["xla_peak_bytes"] > 0 for case in results)
+
+
+@pytest.mark.parametrize(
+    ("flags", "command", "sentence"),
+    [
+        (["--rounds=0"], "inputs", "--rounds=0"),
+        (["--gin_file=x.gin"], "inputs", "--gin_file=x.gin"),
+        (["--cache_dir=nowhere"], "inputs", "--mixture_or_task_name"),
+        ([*SMALL, "--layers=0"], "compile", "--layers"),
+    ],
+)
+def test_what_the_other_benchmarks_cannot_measure_is_one_sentence(flags, command, sentence):
+    finished = benchmark(*flags, command=command)
+    assert finished.returncode == 2
+    assert sentence in finished.stderr and "Traceback" not in finished.stderr
 
 
 def test_a_run_s_flags_serve_with_and_without_the_places_of_its_data():
