@@ -1,8 +1,12 @@
-"""Builds the token stores that training reads, from SeqIO Tasks or from your own JSONL files.
+"""Builds the token stores that training reads, from the manifests' corpora, SeqIO Tasks or your own JSONL files.
 
-The quick start:
-  python tools/cache_tasks.py --mixture_or_task_name=quickstart --corpora_dir=corpora --vocabulary=tokenizer.model \\
+A mixture of data/*.toml (quickstart, corpus_v2, corpus_v1 with its ten folds ...), from DIR/<subset>/{train,validation}*.jsonl:
+  python tools/cache_tasks.py --mixture_or_task_name=quickstart --corpora_dir=DIR --vocabulary=tokenizer.model \\
       --cache_dir=cache
+What such a mixture is made of, and where its text comes from:
+  python tools/cache_tasks.py --mixture_or_task_name=corpus_v2 --describe
+Its shares alone, for stores that you have (Megatron's .bin and .idx, at cache/<subset>/train or cache/<subset>/<file>/train):
+  python tools/cache_tasks.py --mixture_or_task_name=corpus_v2 --weights_only --cache_dir=cache
 Your own text, one {"text": "..."} a line:
   python tools/cache_tasks.py --jsonl=ja=ja.jsonl --jsonl=ja:validation=ja_held_out.jsonl --jsonl=en=en.jsonl \\
       --jsonl=en:validation=en_held_out.jsonl --weight=ja=60 --weight=en=40 --mixture_or_task_name=mine --vocabulary=tokenizer.model --cache_dir=cache
@@ -27,27 +31,54 @@ from llmjp_jax.errors import UserError, exit_on_user_error  # noqa: E402
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     with exit_on_user_error():
-        names = _own_files(options)
-        if not (options.mixture_or_task_name or names):
+        files = _own_files(options)
+        if not (options.mixture_or_task_name or files):
             raise UserError(
                 "name what to build with --mixture_or_task_name, or give files with --jsonl"
             )
+        if options.describe:
+            _describe(options)
+            return
+        if not options.cache_dir:
+            raise UserError("say with --cache_dir where the stores are to go")
+        if options.weights_only:
+            _write_weights(options)
+            return
         # From here on SeqIO, and with it TensorFlow, is needed.
-        name = _register(options, names)
-        from llmjp_jax.inputs.build import cache_task
-        from llmjp_jax.inputs.token_store import TokenStore
+        for name in _register(options, files):
+            _build(name, options)
 
-        prefixes = cache_task(
-            name,
-            options.cache_dir,
-            splits=options.splits.split(","),
-            module=options.module,
-            num_threads=options.num_threads,
-            overwrite=options.overwrite,
-        )
-        for prefix in prefixes:
-            store = TokenStore(prefix)
-            print(f"{prefix}: {len(store):,} documents, {store.num_tokens:,} tokens")
+
+def _build(name: str, options: argparse.Namespace) -> None:
+    from llmjp_jax.inputs.build import cache_task
+    from llmjp_jax.inputs.token_store import TokenStore
+
+    prefixes = cache_task(
+        name,
+        options.cache_dir,
+        splits=options.splits.split(","),
+        module=options.module,
+        num_threads=options.num_threads,
+        overwrite=options.overwrite,
+    )
+    for prefix in prefixes:
+        store = TokenStore(prefix)
+        print(f"{prefix}: {len(store):,} documents, {store.num_tokens:,} tokens")
+
+
+def _describe(options: argparse.Namespace) -> None:
+    from llmjp_jax.corpus import describe, load_mixtures
+
+    for mixture in load_mixtures(options.mixture_or_task_name):
+        print(describe(mixture))
+
+
+def _write_weights(options: argparse.Namespace) -> None:
+    from llmjp_jax.corpus import load_mixtures
+    from llmjp_jax.inputs.blends import write_manifest_weights
+
+    for mixture in load_mixtures(options.mixture_or_task_name):
+        print(write_manifest_weights(options.cache_dir, mixture))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +91,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--mixture_or_task_name", metavar="NAME", help="the Task or Mixture to build")
     add(
         "--cache_dir",
-        required=True,
         metavar="DIR",
         help="where stores go: DIR/<task>/<split>.bin, .idx, .json",
     )
@@ -68,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--corpora_dir",
         metavar="DIR",
-        help="registers the quick start's Tasks over DIR/{ja,en,code}",
+        help="the text of a mixture of data/*.toml: DIR/<subset>/{train,validation}*.jsonl",
     )
     add("--jsonl", action="append", default=[], metavar="NAME[:SPLIT]=FILE",
         help="registers a Task over a JSONL file; repeat it for more files, Tasks, splits (default: train)")  # fmt: skip
@@ -83,6 +113,16 @@ def _parser() -> argparse.ArgumentParser:
         "--splits",
         default="train,validation",
         help="which splits to build, of those a Task has (default: %(default)s)",
+    )
+    add(
+        "--describe",
+        action="store_true",
+        help="print what a mixture of data/*.toml is made of, and build nothing",
+    )
+    add(
+        "--weights_only",
+        action="store_true",
+        help="write the shares of a mixture of data/*.toml beside stores that are there already",
     )
     add("--num_threads", type=int, help="threads of the tokenizer (default: every core)")
     add(
@@ -112,6 +152,8 @@ def _own_files(options: argparse.Namespace) -> dict[str, dict[str, list[str]]]:
                 f"there is no file {path}, given with --jsonl={given}; correct the path"
             )
         files.setdefault(name, {}).setdefault(split or "train", []).append(path)
+    if files and options.corpora_dir:
+        raise UserError("--jsonl and --corpora_dir are two sources; give one of them")
     if (files or options.corpora_dir) and not options.vocabulary:
         raise UserError("--jsonl and --corpora_dir need --vocabulary: a .model or tokenizer.json")
     return files
@@ -134,8 +176,8 @@ def _weights(options: argparse.Namespace, names: Sequence[str]) -> dict[str, int
     return weights
 
 
-def _register(options: argparse.Namespace, files: dict[str, dict[str, list[str]]]) -> str:
-    """Registers what the flags describe, and returns the name to build."""
+def _register(options: argparse.Namespace, files: dict[str, dict[str, list[str]]]) -> list[str]:
+    """Registers what the flags describe, and returns the names to build: several for a mixture in folds."""
     name = options.mixture_or_task_name
     weights = _weights(options, list(files)) if len(files) > 1 else {}
     if weights and (not name or name in files):
@@ -145,9 +187,7 @@ def _register(options: argparse.Namespace, files: dict[str, dict[str, list[str]]
             f"--mixture_or_task_name={name} is not the Task of --jsonl; leave it away, or name it alike"
         )
     if options.corpora_dir:
-        from llmjp_jax.tasks import register_quickstart
-
-        register_quickstart(options.corpora_dir, options.vocabulary)
+        return _register_corpora(options)
     if files:
         from llmjp_jax.tasks import register_jsonl_task, register_mixture
         from llmjp_jax.tokenizer import load_vocabulary
@@ -157,7 +197,22 @@ def _register(options: argparse.Namespace, files: dict[str, dict[str, list[str]]
             register_jsonl_task(task, splits, vocabulary)
         if weights:
             register_mixture(name, weights)
-    return name or next(iter(files))
+    return [name or next(iter(files))]
+
+
+def _register_corpora(options: argparse.Namespace) -> list[str]:
+    """Registers the mixture of the manifests that is named, whole: nothing is built where a subset is missing."""
+    from llmjp_jax.corpus import load_mixtures
+
+    if not options.mixture_or_task_name:
+        raise UserError("--corpora_dir needs --mixture_or_task_name: a mixture of data/*.toml")
+    mixtures = load_mixtures(options.mixture_or_task_name)
+
+    from llmjp_jax.tasks import register_corpora
+    from llmjp_jax.tokenizer import load_vocabulary
+
+    vocabulary = load_vocabulary(options.vocabulary)
+    return [register_corpora(mixture, options.corpora_dir, vocabulary).name for mixture in mixtures]
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     defaults = load_manifest("quickstart")["tokenizer"]
     vocabulary = train_from_corpora(
-        _inputs(arguments, load_manifest("quickstart_mixture")["weights"]),
+        _inputs(arguments),
         arguments.output,
         vocab_size=_given(arguments.vocab_size, defaults["vocab_size"]),
         max_bytes=_given(arguments.max_bytes, defaults["max_bytes"]),
@@ -62,15 +62,21 @@ def _given(value: int | None, default: int) -> int:
     return default if value is None else value
 
 
-def _inputs(arguments: argparse.Namespace, proportions: dict[str, float]) -> dict[str, float]:
+def _inputs(arguments: argparse.Namespace) -> dict[str, float]:
     """Path -> proportion."""
+    from llmjp_jax.corpus import load_mixtures
+
     if arguments.corpora_dir:
         if arguments.proportions:
             raise UserError(
                 "--proportions goes with --inputs; --corpora_dir takes them from data/quickstart_mixture.toml"
             )
-        folder = Path(arguments.corpora_dir)
-        return {str(folder / name / "train.jsonl"): weight for name, weight in proportions.items()}
+        (mixture,) = load_mixtures("quickstart")
+        return {
+            str(path): weight
+            for subset, weight in mixture.weights.items()
+            for path in mixture.files(arguments.corpora_dir, subset)["train"]
+        }
     weights = arguments.proportions or [1.0] * len(arguments.inputs)
     if len(weights) != len(arguments.inputs):
         raise UserError(

@@ -1,13 +1,12 @@
 """Building token stores from registered SeqIO Tasks and Mixtures. Needs SeqIO; reading the stores does not.
 
-    cache_task("quickstart", "cache")   after `register_quickstart`, or with module="my_tasks"
+    cache_task("quickstart", "cache")   after `register_corpora`, or with module="my_tasks"
 
 A build that was killed goes on where it last saved its progress, and ends in the same bytes as one that was not.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -20,8 +19,8 @@ from tqdm import tqdm
 
 import llmjp_jax
 from llmjp_jax.errors import UserError
-from llmjp_jax.files import atomic_write, sha256_file
-from llmjp_jax.inputs.opening import mixture_path
+from llmjp_jax.files import sha256_file
+from llmjp_jax.inputs.blends import write_weights
 from llmjp_jax.inputs.store_writer import TokenStoreWriter
 from llmjp_jax.inputs.token_store import TokenStore, token_dtype
 from llmjp_jax.inputs.tokenizing import PLACE, Chunk, jsonl_chunks, seqio_chunks
@@ -77,8 +76,7 @@ def cache_task(
             prefixes.append(prefix)
     if tasks:
         weights = integer_weights({task.name: provider.get_rate(task) for task in tasks})
-        with atomic_write(mixture_path(cache_dir, provider.name)) as file:
-            file.write(json.dumps({"weights": weights}, indent=1).encode() + b"\n")
+        write_weights(cache_dir, provider.name, weights)
     return prefixes
 
 

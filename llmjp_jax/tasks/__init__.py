@@ -6,7 +6,7 @@ Importing this room imports SeqIO, and with it TensorFlow (about twenty seconds)
 
 import seqio
 
-from llmjp_jax.tasks.quickstart import quickstart_weights, register_quickstart
+from llmjp_jax.tasks.corpora import register_corpora
 from llmjp_jax.tasks.registry import (
     get_task_or_mixture,
     plain_text_source,
@@ -23,9 +23,8 @@ __all__ = [
     "JsonlSource",
     "get_task_or_mixture",
     "plain_text_source",
-    "quickstart_weights",
     "read_texts",
+    "register_corpora",
     "register_jsonl_task",
     "register_mixture",
-    "register_quickstart",
 ]

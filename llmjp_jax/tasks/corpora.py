@@ -1,35 +1,33 @@
-"""The quick start's three Tasks and their Mixture: Japanese, English and code."""
+"""The Tasks and Mixtures of the manifests' corpora: LLM-jp's and the quick start's, over a folder of JSONL files."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import seqio
 
-from llmjp_jax.corpus import load_manifest
+from llmjp_jax.corpus import Mixture
 from llmjp_jax.tasks.registry import register_jsonl_task, register_mixture
-from llmjp_jax.tokenizer import load_vocabulary
+from llmjp_jax.tokenizer import Vocabulary
 
 
-def register_quickstart(
-    corpora_dir: str | os.PathLike, vocabulary_path: str | os.PathLike
+def register_corpora(
+    mixture: Mixture, corpora_dir: str | os.PathLike, vocabulary: Vocabulary
 ) -> seqio.Mixture:
-    """Registers Tasks `quickstart_ja`, `quickstart_en`, `quickstart_code` and Mixture `quickstart`.
+    """Registers a manifest's mixture, and a Task for each of its subsets.
+
+        (quickstart,) = load_mixtures("quickstart")
+        register_corpora(quickstart, "corpora", load_vocabulary("tokenizer.model"))
 
     Args:
-      corpora_dir: holds `{ja,en,code}/{train,validation}.jsonl`, from `tools/prepare_quickstart.py`.
-      vocabulary_path: what `load_vocabulary` reads.
+      mixture: from `load_mixtures`.
+      corpora_dir: holds `<folder of the subset>/{train,validation}*.jsonl`.
+      vocabulary: of every Task.
+
+    Raises:
+      UserError: a subset has no training files; see `Mixture.files`.
     """
-    vocabulary = load_vocabulary(vocabulary_path)
-    weights = quickstart_weights()
-    for corpus in weights:
-        folder = Path(corpora_dir) / corpus
-        files = {split: folder / f"{split}.jsonl" for split in ("train", "validation")}
-        register_jsonl_task(f"quickstart_{corpus}", files, vocabulary)
-    return register_mixture("quickstart", {f"quickstart_{name}": w for name, w in weights.items()})
-
-
-def quickstart_weights() -> dict[str, int]:
-    """Each corpus's share of the training tokens, in percent, from `data/quickstart_mixture.toml`."""
-    return load_manifest("quickstart_mixture")["weights"]
+    files = {subset: mixture.files(corpora_dir, subset) for subset in mixture.subsets}
+    for subset, splits in files.items():
+        register_jsonl_task(mixture.task(subset), splits, vocabulary)
+    return register_mixture(mixture.name, mixture.task_weights)

@@ -52,19 +52,6 @@ def test_our_vocabulary_is_one_of_seqios(vocabulary):
     assert isinstance(vocabulary, seqio.Vocabulary)
 
 
-def test_the_quick_start_has_three_tasks_in_llmjps_proportions(files, model):
-    for _ in range(2):  # a notebook's cell runs twice
-        mixture = tasks.register_quickstart(files, model)
-    rates = {task.name: mixture.get_rate(task) for task in mixture.tasks}
-    assert rates == {"quickstart_ja": 50, "quickstart_en": 45, "quickstart_code": 5}
-    assert tasks.get_task_or_mixture("quickstart") is mixture
-    task = tasks.get_task_or_mixture("quickstart_code")
-    assert set(task.splits) == {"train", "validation"}
-    dataset = task.get_dataset(None, "validation", shuffle=False)
-    texts = [example["targets_pretokenized"].decode() for example in dataset.as_numpy_iterator()]
-    assert texts == [f"code validation {n}" for n in range(5)]
-
-
 def test_examples_are_the_texts_tokenised_and_ended(files, vocabulary):
     task = tasks.register_jsonl_task("t", {"train": files / "ja" / "train.jsonl"}, vocabulary)
     ids = [
