@@ -12,10 +12,19 @@ import optax
 
 from llmjp_jax.errors import UserError
 
+# How far above the floor a schedule stands, 1 to 0, when a part `left`, 1 to 0, of its steps is left; `library` is jnp or
+# math. Megatron's 0.5 (cos(pi (1 - left)) + 1) is the same square, and loses float32's digits near the floor.
+_SHAPES = {
+    "cosine": lambda left, library: library.sin(0.5 * math.pi * left) ** 2,
+    "linear": lambda left, library: left,
+    "constant": lambda left, library: 1.0,
+}
+_COOLDOWN = ("cooldown_start", "cooldown_steps", "cooldown_learning_rate")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW with warm-up and decay.
+    """AdamW with warm-up, decay and, if asked for, a second and faster decay. LLM-jp's values: gin_configs/runs/.
 
     Attributes:
       learning_rate: the peak, reached after `warmup_steps`.
@@ -23,6 +32,10 @@ class OptimizerConfig:
       warmup_steps: steps of linear rise from 0; the first update has rate 0, as in Megatron.
       decay_steps: the horizon of the schedule; it may lie beyond the end of the run (LLM-jp v1.0: 1T tokens).
       schedule: 'cosine', 'linear' or 'constant' after warm-up.
+      cooldown_start: the step at which the second decay replaces the first; None: none does (LLM-jp v1.0 gave up its
+        horizon at step 87,870).
+      cooldown_steps: the steps of the second decay, a cosine from the rate reached at `cooldown_start`.
+      cooldown_learning_rate: the rate that it ends in, kept from then on.
       beta1, beta2, epsilon: Adam's.
       weight_decay: on all matrices and embeddings, never on biases and norms (Megatron's rule).
       clip_norm: the largest global norm of the gradient.
@@ -32,51 +45,79 @@ class OptimizerConfig:
     final_learning_rate: float
     warmup_steps: int
     decay_steps: int
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    clip_norm: float
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    beta1: float = 0.9
-    beta2: float = 0.95
-    epsilon: float = 1e-8
-    weight_decay: float = 0.1
-    clip_norm: float = 1.0
+    cooldown_start: int | None = None
+    cooldown_steps: int | None = None
+    cooldown_learning_rate: float | None = None
 
     def __post_init__(self):
-        def check(holds, field, must):
-            if not holds:
-                raise UserError(f"OptimizerConfig.{field} = {getattr(self, field)!r} must {must}")
-
-        check(
-            self.schedule in ("cosine", "linear", "constant"),
-            "schedule",
-            "be cosine, linear or constant",
-        )
+        check = self._check
+        check(self.schedule in _SHAPES, "schedule", "be cosine, linear or constant")
+        for field in ("warmup_steps", "decay_steps"):
+            check(type(getattr(self, field)) is int, field, "be a whole number")
         check(self.learning_rate > 0, "learning_rate", "be positive")
         check(0 <= self.final_learning_rate <= self.learning_rate, "final_learning_rate",
               f"lie between 0 and learning_rate={self.learning_rate}")  # fmt: skip
         check(self.warmup_steps >= 0, "warmup_steps", "not be negative")
-        check(
-            self.decay_steps > self.warmup_steps,
-            "decay_steps",
-            f"exceed warmup_steps={self.warmup_steps}",
-        )
+        check(self.decay_steps > self.warmup_steps, "decay_steps",
+              f"exceed warmup_steps={self.warmup_steps}")  # fmt: skip
         check(self.clip_norm > 0, "clip_norm", "be positive")
         check(0 <= self.beta1 < 1, "beta1", "lie in [0, 1)")
         check(0 <= self.beta2 < 1, "beta2", "lie in [0, 1)")
         check(self.epsilon > 0, "epsilon", "be positive")
         check(self.weight_decay >= 0, "weight_decay", "not be negative")
+        self._check_cooldown()
+
+    def _check_cooldown(self) -> None:
+        given = [field for field in _COOLDOWN if getattr(self, field) is not None]
+        for field in _COOLDOWN:
+            self._check(
+                not given or field in given, field, f"be given, as {' and '.join(given)} is"
+            )
+        if not given:
+            return
+        for field in ("cooldown_start", "cooldown_steps"):
+            self._check(type(getattr(self, field)) is int, field, "be a whole number")
+        self._check(self.cooldown_start >= self.warmup_steps, "cooldown_start",
+                    f"not lie within the warm-up, warmup_steps={self.warmup_steps}")  # fmt: skip
+        self._check(self.cooldown_steps >= 1, "cooldown_steps", "be at least 1")
+        reached = self._rate(self.cooldown_start)
+        self._check(0 <= self.cooldown_learning_rate <= reached, "cooldown_learning_rate",
+                    f"lie between 0 and {reached:.4g}, the rate at cooldown_start={self.cooldown_start}")  # fmt: skip
+
+    def _check(self, holds: bool, field: str, must: str) -> None:
+        if not holds:
+            raise UserError(f"OptimizerConfig.{field} = {getattr(self, field)!r} must {must}")
 
     def learning_rate_at(self, step: jax.Array) -> jax.Array:
-        """The learning rate of the update after `step` finished ones (Megatron's `OptimizerParamScheduler`)."""
+        """The learning rate of the update after `step` finished ones (Megatron's `OptimizerParamScheduler`).
+
+        Args:
+          step: whole numbers below 2^24, which float32 holds exactly, of any shape.
+
+        Returns:
+          float32 of that shape.
+        """
         step = jnp.asarray(step, jnp.float32)
+        peak, warmup = self.learning_rate, self.warmup_steps
+        rate = _decay(step, warmup, self.decay_steps, peak, self.final_learning_rate, self.schedule)
+        rate = jnp.where(step < warmup, peak * step / max(warmup, 1), rate)
+        if self.cooldown_start is None:
+            return rate
+        start, end = self.cooldown_start, self.cooldown_start + self.cooldown_steps
+        cooled = _decay(step, start, end, self._rate(start), self.cooldown_learning_rate, "cosine")
+        return jnp.where(step < start, rate, cooled)
+
+    def _rate(self, step: int) -> float:
+        """The first schedule's rate at a step after warm-up, in Python's own precision."""
         peak, floor = self.learning_rate, self.final_learning_rate
-        progress = (step - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
-        progress = jnp.clip(progress, 0.0, 1.0)
-        shape = {
-            "cosine": lambda x: 0.5 * (jnp.cos(math.pi * x) + 1.0),
-            "linear": lambda x: 1.0 - x,
-            "constant": lambda x: jnp.ones_like(x),
-        }[self.schedule]
-        decayed = floor + (peak - floor) * shape(progress)
-        return jnp.where(step < self.warmup_steps, peak * step / max(self.warmup_steps, 1), decayed)
+        left = max((self.decay_steps - step) / (self.decay_steps - self.warmup_steps), 0.0)
+        return floor + (peak - floor) * _SHAPES[self.schedule](left, math)
 
     def transformation(self) -> optax.GradientTransformation:
         """Adam and decoupled weight decay; the gradient is clipped before, by `clip`."""
@@ -93,6 +134,12 @@ class OptimizerConfig:
         norm = optax.global_norm(gradients)
         factor = jnp.minimum(1.0, self.clip_norm / (norm + 1e-6))
         return jax.tree.map(lambda gradient: gradient * factor, gradients), norm
+
+
+def _decay(step, start: int, end: int, peak: float, floor: float, schedule: str) -> jax.Array:
+    """From `peak` at step `start` to `floor` at step `end`, and `floor` from then on."""
+    left = jnp.clip((end - step) / (end - start), 0.0, 1.0)
+    return floor + (peak - floor) * _SHAPES[schedule](left, jnp)
 
 
 def decayed_parameters(parameters: Any) -> Any:

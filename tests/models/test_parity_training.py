@@ -22,7 +22,7 @@ def train(config, decoder, rows):
     """Three updates on rows [3, batch, length]; (losses before each, gradient norms, decoder after)."""
     optimizer = OptimizerConfig(
         learning_rate=RATE, final_learning_rate=RATE, warmup_steps=0, decay_steps=10,
-        schedule="constant", weight_decay=DECAY, clip_norm=CLIP,
+        schedule="constant", beta1=0.9, beta2=0.95, epsilon=1e-8, weight_decay=DECAY, clip_norm=CLIP,
     )  # fmt: skip
     trainer = Trainer(
         model=config, optimizer=optimizer, mesh=make_mesh(MeshConfig(), jax.devices()[:1]),

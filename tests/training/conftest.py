@@ -14,7 +14,10 @@ GPT2 = dict(
     norm="layernorm", activation="gelu", bias=True, tied_embeddings=True,
 )  # fmt: skip
 FAMILIES = {"llama": LLAMA, "gpt2": GPT2}
-OPTIMIZER = dict(learning_rate=1e-2, final_learning_rate=1e-3, warmup_steps=2, decay_steps=20)
+ADAM = dict(beta1=0.9, beta2=0.95, epsilon=1e-8, weight_decay=0.1, clip_norm=1.0)
+OPTIMIZER = dict(
+    learning_rate=1e-2, final_learning_rate=1e-3, warmup_steps=2, decay_steps=20, **ADAM
+)
 
 
 @pytest.fixture
