@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from llmjp_jax.errors import UserError
-from llmjp_jax.tokenizer.layout import BYTES, SPACE
-from llmjp_jax.tokenizer.model_proto import set_llmjp_rules
+from llmjp_jax.tokenizer.layout import SPACE
+from llmjp_jax.tokenizer.model_proto import add_piece, set_llmjp_rules
 
 MARK = "|LLM-jp>"  # LLM-jp's converter writes `<EOD>` as `<EOD|LLM-jp>`, a name that no ordinary text has
 
@@ -60,24 +60,14 @@ def sentencepiece_of(document: dict[str, Any]) -> Any | None:
     )
     if not llmjp:
         return None
-    from sentencepiece import sentencepiece_model_pb2 as model_pb2
+    from sentencepiece import sentencepiece_model_pb2
 
-    types = model_pb2.ModelProto.SentencePiece.Type
     special, unknown = {token["id"] for token in added}, model.get("unk_id")
-    bytes_ = set(BYTES)
-    proto = model_pb2.ModelProto()
+    proto = sentencepiece_model_pb2.ModelProto()
     for id, (piece, score) in enumerate(vocab):
-        if id == unknown:
-            type = types.UNKNOWN
-        elif id in special:
-            type = types.CONTROL
-        elif piece in bytes_:
-            type = types.BYTE
-        else:
-            type = types.NORMAL
         if id in special or id == unknown:
             piece = plain_name(piece)
-        proto.pieces.add(piece=piece, score=score, type=type)
+        add_piece(proto, piece, score, unknown=id == unknown, control=id in special)
     set_llmjp_rules(proto)
     return proto
 
@@ -94,6 +84,8 @@ def special_ids_beside(file: Path, document: dict[str, Any]) -> dict[str, int]:
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         beside = file.with_name(name)
         config = _read_json(beside) if beside.is_file() else {}
+        if not isinstance(config, dict):
+            raise UserError(f"{beside} is not a JSON object; copy it again, or remove it")
         for role in _USUAL_NAMES:
             token = config.get(f"{role}_token")
             token = token.get("content") if isinstance(token, dict) else token

@@ -16,6 +16,8 @@ from llmjp_jax.tokenizer.layout import BYTES, RESERVED_V2, SPACE_RUNS, SPECIALS_
 if TYPE_CHECKING:
     from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
+_BYTES = frozenset(BYTES)
+
 
 def read_model_proto(file: str | os.PathLike) -> ModelProto:
     """The `ModelProto` of a SentencePiece .model file.
@@ -61,27 +63,33 @@ def llmjp_model_proto(
     from sentencepiece import sentencepiece_model_pb2
 
     proto = sentencepiece_model_pb2.ModelProto()
-    types = sentencepiece_model_pb2.ModelProto.SentencePiece.Type
-    specials, runs, bytes_ = set(SPECIALS_V2[1:]), set(SPACE_RUNS), set(BYTES)
+    specials, runs = set(SPECIALS_V2[1:]), set(SPACE_RUNS)
     for piece in RESERVED_V2:
-        if piece == SPECIALS_V2[0]:
-            type = types.UNKNOWN
-        elif piece in specials:
-            type = types.CONTROL
-        elif piece in bytes_:
-            type = types.BYTE
-        else:
-            type = types.NORMAL
         score = space_score if piece in runs else special_score
-        proto.pieces.add(piece=piece, score=score, type=type)
+        unknown, control = piece == SPECIALS_V2[0], piece in specials
+        add_piece(proto, piece, score, unknown=unknown, control=control)
     seen = set(RESERVED_V2)
     for piece, score in learned:
         if not piece or piece in seen:
             raise ValueError(f"learned piece {piece!r} is empty, reserved or there already")
         seen.add(piece)
-        proto.pieces.add(piece=piece, score=score, type=types.NORMAL)
+        add_piece(proto, piece, score)
     set_llmjp_rules(proto)
     return proto
+
+
+def add_piece(
+    proto: ModelProto, piece: str, score: float, *, unknown: bool = False, control: bool = False
+) -> None:
+    """Adds a piece with the type that LLM-jp's models give it: `<0x0A>` and the like are bytes, the rest is text."""
+    types = proto.SentencePiece.Type
+    if unknown:
+        type = types.UNKNOWN
+    elif control:
+        type = types.CONTROL
+    else:
+        type = types.BYTE if piece in _BYTES else types.NORMAL
+    proto.pieces.add(piece=piece, score=score, type=type)
 
 
 def set_llmjp_rules(proto: ModelProto) -> None:

@@ -278,6 +278,13 @@ def test_a_config_that_names_a_missing_token_is_refused(tmp_path):
         load_vocabulary(tmp_path)
 
 
+def test_a_config_that_is_no_object_is_refused(tmp_path):
+    bpe_directory(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(UserError, match="tokenizer_config.json is not a JSON object"):
+        load_vocabulary(tmp_path)
+
+
 def test_a_seqio_task_tokenizes_with_the_vocabulary(trained):
     tf = pytest.importorskip("tensorflow")
     seqio = pytest.importorskip("seqio")

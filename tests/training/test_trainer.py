@@ -137,9 +137,18 @@ def test_the_step_reuses_the_memory_of_the_state(tiny_cache):
 
 
 def test_a_process_reads_only_the_rows_its_devices_hold():
-    assert make_trainer(LLAMA, MeshConfig(data=4, tensor=2), devices=8).local_rows == slice(
-        0, BATCH
-    )
+    class SecondProcess:
+        """The batch's sharding as the second of two processes sees it, which holds devices 4 to 7."""
+
+        def addressable_devices_indices_map(self, shape):
+            places = whole.batch_sharding.devices_indices_map(shape)
+            return {device: places[device] for device in whole.mesh.devices.flat[4:]}
+
+    whole = make_trainer(LLAMA, MeshConfig(data=4, tensor=2), devices=8)
+    assert whole.local_rows == slice(0, BATCH)
+    part = make_trainer(LLAMA, MeshConfig(data=4, tensor=2), devices=8)
+    part.__dict__["batch_sharding"] = SecondProcess()
+    assert part.local_rows == slice(BATCH // 2, BATCH)
 
 
 @pytest.mark.parametrize(
