@@ -3,18 +3,31 @@
 Every backend gives the reference's result; tests compare values and gradients. Arrays are
 [batch, length, heads, head_dim]; keys and values may have fewer heads (grouped queries: query head h reads key head
 h // (heads / kv_heads)).
+
+Sequences that are split over devices (context parallelism): each device keeps its queries and gathers the keys and
+values of the whole sequence, once a layer. Not a ring of partial results: with grouped heads keys and values are the
+small part, any backend and any mask works on them unchanged, and softmax is taken once (Llama 3 trains so,
+arXiv 2407.21783, section 3.3.2). The price: a sequence's keys and values of one layer must fit, and the last part of a
+sequence sees the most keys: of c parts it has 2 - 1/c times the mean work, where the backend skips what is masked.
 """
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
+from llmjp_jax.models.axes import constrain, mesh_axes, sharded
 from llmjp_jax.models.linear import dropout
+from llmjp_jax.models.splash import splash
 
 # Blocks of queries in the 'blocked' backend: 4 was the fastest on CPU at length 256 (2: +10 %, 8: +20 %).
 _QUERY_BLOCKS = 4
 _MASKED = -1e30
+
+_QUERY = ("batch", "length", "heads", "head_dim")
+_KEY = ("batch", "length", "kv_heads", "head_dim")
 
 
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, segment_ids: jax.Array | None, *,
@@ -24,31 +37,80 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, segment_ids: jax.
     Args:
       query: [batch, length, heads, head_dim]; key, value: [batch, length, kv_heads, head_dim].
       segment_ids: [batch, length] int32, or None for one segment a row.
-      backend: 'reference', 'blocked', 'xla' or 'cudnn'.
-      rate: dropout rate on the attention weights, used when `dropout_key` is given.
+      backend: a choice of `ModelConfig.attention` other than 'auto'.
+      rate: dropout rate on the attention weights, used when `dropout_key` is given; 'reference' and 'blocked' only.
 
     Returns:
       [batch, length, heads, head_dim] in the dtype of `query`.
     """
+    if rate > 0 and dropout_key is not None:
+        # What is dropped is drawn for the whole array: the same on every mesh, and XLA splits the work.
+        key, value = (constrain(x, "batch", None, "kv_heads", "head_dim") for x in (key, value))
+        return _in_blocks(query, key, value, segment_ids, segment_ids, 0,
+                          _blocks(backend), rate, dropout_key)  # fmt: skip
+    key_names = _KEY
+    if mesh_axes("kv_heads") != mesh_axes("heads"):
+        # A device's query heads need not be those of its key heads: give each its own.
+        groups = query.shape[2] // key.shape[2]
+        key, value = (jnp.repeat(x, groups, axis=2) for x in (key, value))
+        key_names = _QUERY
+    arrays, names = (query, key, value), (_QUERY, key_names, key_names)
+    if segment_ids is not None:
+        arrays, names = (*arrays, segment_ids), (*names, ("batch", "length"))
+    part = functools.partial(_attend_part, backend=backend, axes=mesh_axes("length"))
+    return sharded(part, names, _QUERY)(*arrays)
+
+
+def _attend_part(query, key, value, segment_ids=None, *, backend, axes):
+    """`attend` for the rows, heads and queries of one device; `axes`: the mesh axes that split the length, if any."""
+    shard, key_ids = 0, segment_ids
+    if axes:
+        shard = jax.lax.axis_index(axes)
+        gather = functools.partial(jax.lax.all_gather, axis_name=axes, axis=1, tiled=True)
+        key, value = gather(key), gather(value)
+        key_ids = None if segment_ids is None else gather(segment_ids)
+    if backend in ("splash", "splash_interpret"):
+        interpret = backend == "splash_interpret"
+        return splash(query, key, value, segment_ids, key_ids, shard=shard, interpret=interpret)
+    start = shard * query.shape[1]
     if backend in ("xla", "cudnn"):
-        same = None if segment_ids is None else _same_segment(segment_ids, segment_ids)[:, None]
+        # Their own causal mask aligns the first query with the first key; a later part needs one made here, and
+        # cuDNN then computes what it masks.
+        mask = None if segment_ids is None else _same_segment(segment_ids, key_ids)
+        if axes:
+            mask = _causal(start, query.shape[1], key.shape[1], mask)
+        mask = None if mask is None else mask[:, None]
         return jax.nn.dot_product_attention(
-            query, key, value, mask=same, is_causal=True, implementation=backend
+            query, key, value, mask=mask, is_causal=not axes, implementation=backend
         )
-    blocks = _QUERY_BLOCKS if backend == "blocked" else 1
+    return _in_blocks(
+        query, key, value, segment_ids, key_ids, start, 1 if axes else _blocks(backend)
+    )
+
+
+def _blocks(backend: str) -> int:
+    return _QUERY_BLOCKS if backend == "blocked" else 1
+
+
+def _in_blocks(query, key, value, query_ids, key_ids, start, blocks, rate=0.0, dropout_key=None):
+    """Plain softmax attention of queries at positions `start` and on, a block of them at a time.
+
+    With more than one block, which `start` = 0 alone allows, keys after a block are left out of its product.
+    """
     length = query.shape[1]
     size = -(-length // blocks)
     outputs = []
-    for start in range(0, length, size):
-        stop = min(start + size, length)
-        mask = jnp.arange(stop)[None, :] <= jnp.arange(start, stop)[:, None]
-        mask = mask[None]
-        if segment_ids is not None:
-            mask = mask & _same_segment(segment_ids[:, start:stop], segment_ids[:, :stop])
-        block_key = None if dropout_key is None else jax.random.fold_in(dropout_key, start)
+    for first in range(0, length, size):
+        last = min(first + size, length)
+        seen = last if blocks > 1 else key.shape[1]
+        same = None
+        if query_ids is not None:
+            same = _same_segment(query_ids[:, first:last], key_ids[:, :seen])
+        mask = _causal(start + first, last - first, seen, same)
+        block_key = None if dropout_key is None else jax.random.fold_in(dropout_key, first)
         outputs.append(
             _softmax_attention(
-                query[:, start:stop], key[:, :stop], value[:, :stop], mask, rate, block_key
+                query[:, first:last], key[:, :seen], value[:, :seen], mask, rate, block_key
             )
         )
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
@@ -68,6 +130,12 @@ def attend_cached(query: jax.Array, keys: jax.Array, values: jax.Array, start: j
     causal = slots[None, :] <= (length + jnp.arange(query.shape[1]))[:, None]
     mask = causal[None] & (slots >= start[:, None])[:, None, :]
     return _softmax_attention(query, keys, values, mask, 0.0, None)
+
+
+def _causal(start, queries: int, keys: int, mask: jax.Array | None) -> jax.Array:
+    """[batch or 1, queries, keys]: `mask` without the keys that are later than the queries at `start` and on."""
+    causal = jnp.arange(keys)[None, :] <= start + jnp.arange(queries)[:, None]
+    return causal[None] if mask is None else mask & causal
 
 
 def _same_segment(query_ids: jax.Array, key_ids: jax.Array) -> jax.Array:

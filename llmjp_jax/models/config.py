@@ -19,7 +19,7 @@ _CHOICES = {
     "norm": ("layernorm", "rmsnorm"),
     "activation": ("gelu", "gelu_tanh", "swiglu"),
     "dtype": ("float32", "bfloat16"),
-    "attention": ("auto", "reference", "blocked", "xla", "cudnn"),
+    "attention": ("auto", "reference", "blocked", "xla", "cudnn", "splash", "splash_interpret"),
     "remat": ("none", "dots", "full"),
 }
 
@@ -46,7 +46,8 @@ class ModelConfig:
         Megatron does by default.
       dtype: of activations and matrix products; parameters, norms' statistics, softmax and loss stay float32.
       attention: 'reference' (whole [length, length] scores), 'blocked' (skips what lies after the query block: CPU),
-        'xla' and 'cudnn' (`jax.nn.dot_product_attention`), or 'auto': the best for the platform.
+        'xla' and 'cudnn' (`jax.nn.dot_product_attention`), 'splash' (JAX's Pallas kernel for TPUs), 'splash_interpret'
+        (the same emulated: for tests), or 'auto': the best for the platform.
       remat: what the backward pass recomputes: 'none', 'dots' (all but matrix products), 'full' (all of a block).
       unroll: blocks per iteration of the scan over layers; `layers` unrolls it.
       barriers: keep XLA from fusing across matrix products and residual sums; None: only on CPU, where it pays.
@@ -109,7 +110,7 @@ class ModelConfig:
         self._check(
             self.position == "learned" or self.head_dim % 2 == 0, "head_dim", "be even with rope"
         )
-        if self.attention in ("xla", "cudnn"):
+        if self.attention not in ("auto", "reference", "blocked"):
             self._check(self.attention_dropout == 0, "attention_dropout",
                         f"be 0 with attention={self.attention!r}; use 'reference' or 'blocked'")  # fmt: skip
 
@@ -122,19 +123,34 @@ class ModelConfig:
         """Rows of the embedding: `vocab_size` rounded up to a multiple of `vocab_multiple`."""
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
-    def on_platform(self, platform: str) -> ModelConfig:
+    def on_platform(self, platform: str, *, placed: bool = True) -> ModelConfig:
         """This config with every 'auto' replaced by the choice for 'cpu', 'gpu' or 'tpu'.
 
-        cuDNN's flash attention takes bfloat16 and head sizes that are multiples of 8 up to 128; elsewhere a GPU gets 'xla'.
+        cuDNN's flash attention takes bfloat16 and head sizes that are multiples of 8 up to 128; elsewhere a GPU gets
+        'xla'. The splash kernel runs on one TPU or under `placed_by`: where it is not known where arrays will lie
+        (`placed` is False), a TPU gets 'xla'.
+
+        Raises:
+          UserError: an attention backend that the platform lacks.
         """
         barriers = platform == "cpu" if self.barriers is None else self.barriers
         attention = self.attention
-        if attention == "auto" and (platform == "cpu" or self.attention_dropout > 0):
-            attention = "blocked"
-        elif attention == "auto":
-            flash = self.dtype == "bfloat16" and self.head_dim % 8 == 0 and self.head_dim <= 128
-            attention = "cudnn" if platform in ("gpu", "cuda") and flash else "xla"
+        if attention == "auto":
+            attention = self._best_attention(platform, placed)
+        needed = {"splash": ("tpu",), "cudnn": ("gpu", "cuda")}.get(attention)
+        if placed and needed and platform not in needed:
+            self._check(
+                False, "attention", f"run on a {needed[0].upper()}, not on {platform}; set 'auto'"
+            )
         return dataclasses.replace(self, attention=attention, barriers=barriers)
+
+    def _best_attention(self, platform: str, placed: bool) -> str:
+        if platform == "cpu" or self.attention_dropout > 0:
+            return "blocked"
+        if platform == "tpu":
+            return "splash" if placed else "xla"
+        flash = self.dtype == "bfloat16" and self.head_dim % 8 == 0 and self.head_dim <= 128
+        return "cudnn" if platform in ("gpu", "cuda") and flash else "xla"
 
     def identity(self) -> dict:
         """The fields that make this model what it is, without those that only say how it is computed."""

@@ -15,6 +15,8 @@ from llmjp_jax.models.linear import Linear, Norm, dropout, fence_gradient
 from llmjp_jax.models.rope import rope_table, rotate
 
 _STREAM = ("batch", "stream_length", "activation_embed")
+# In decoding a row grows by one token at a time: its length is never split.
+_NEW = ("batch", None, "activation_embed")
 
 
 class Attention(nnx.Module):
@@ -31,11 +33,14 @@ class Attention(nnx.Module):
         )
         self.config = config
 
-    def project(self, x, table):
-        """x [batch, length, embed] → query, key, value [batch, length, heads, head_dim], rotated if `table` is given."""
-        query = constrain(self.query(x), "batch", "length", "heads", "head_dim")
-        key = constrain(self.key(x), "batch", "length", "kv_heads", "head_dim")
-        value = constrain(self.value(x), "batch", "length", "kv_heads", "head_dim")
+    def project(self, x, table, length: str | None = "length"):
+        """x [batch, length, embed] → query, key, value [batch, length, heads, head_dim], rotated if `table` is given.
+
+        `length`: the logical name of that axis.
+        """
+        query = constrain(self.query(x), "batch", length, "heads", "head_dim")
+        key = constrain(self.key(x), "batch", length, "kv_heads", "head_dim")
+        value = constrain(self.value(x), "batch", length, "kv_heads", "head_dim")
         if table is not None:
             query, key = rotate(query, table), rotate(key, table)
         return query, key, value
@@ -58,13 +63,14 @@ class MLP(nnx.Module):
         self.down = Linear(config, mlp, embed, ("mlp", "embed"), rngs, residual=True)
         self.config = config
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, length: str | None = "length") -> jax.Array:
+        """x [batch, length, embed] → the same; `length`: the logical name of that axis."""
         up = self.up(x)
         if self.config.activation == "swiglu":
             y = jax.nn.silu(self.gate(x)) * up
         else:
             y = jax.nn.gelu(up, approximate=self.config.activation == "gelu_tanh")
-        return self.down(constrain(y, "batch", "length", "mlp"))
+        return self.down(constrain(y, "batch", length, "mlp"))
 
 
 class Block(nnx.Module):
@@ -89,17 +95,17 @@ class Block(nnx.Module):
         Only the new slots of the whole cache are written: a layer taken out, changed and put back would be copied for
         every token, twice the time of decoding where the layers are unrolled.
         """
-        query, key, value = self.attention.project(self.attention_norm(h), table)
+        query, key, value = self.attention.project(self.attention_norm(h), table, None)
         at = (layer, 0, length, 0, 0)
         keys = jax.lax.dynamic_update_slice(keys, key.astype(keys.dtype)[None], at)
         values = jax.lax.dynamic_update_slice(values, value.astype(values.dtype)[None], at)
         y = attend_cached(query, keys[layer], values[layer], start, length)
-        h = self._add(h, self.attention.output(y))
-        return self._add(h, self.mlp(self.mlp_norm(h))), keys, values
+        h = self._add(h, self.attention.output(y), _NEW)
+        return self._add(h, self.mlp(self.mlp_norm(h), None), _NEW), keys, values
 
-    def _add(self, h, y):
+    def _add(self, h, y, names=_STREAM):
         # Without a barrier XLA's CPU backend recomputes the whole chain of sums in every consumer.
-        h = constrain(h + y, *_STREAM)
+        h = constrain(h + y, *names)
         return jax.lax.optimization_barrier(h) if self.config.barriers else h
 
 
@@ -119,13 +125,13 @@ class Embedding(nnx.Module):
             )
         self.config = config
 
-    def __call__(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+    def __call__(self, tokens: jax.Array, positions: jax.Array, names=_STREAM) -> jax.Array:
         # The table's embed axis is gathered first: a lookup in a table that is sharded both ways is not partitioned.
         table = constrain(self.tokens[...].astype(self.config.dtype), "vocab", None)
         h = table[tokens]
         if self.config.position == "learned":
             h = h + constrain(self.positions[...].astype(self.config.dtype), None, None)[positions]
-        return constrain(h, *_STREAM)
+        return constrain(h, *names)
 
 
 class Decoder(nnx.Module):
@@ -136,7 +142,8 @@ class Decoder(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs | None = None):
         rngs = nnx.Rngs(0) if rngs is None else rngs
-        config = config.on_platform(jax.default_backend())
+        # A trainer has chosen for its mesh; what is still 'auto' is chosen for parameters that may lie anywhere.
+        config = config.on_platform(jax.default_backend(), placed=False)
         # Layout comes from `parallel` through out_shardings; NNX would otherwise ask for a mesh right here.
         with nnx.use_eager_sharding(False):
             self.embed = Embedding(config, rngs)
@@ -209,7 +216,7 @@ class Decoder(nnx.Module):
         """
         start, length = cache["start"], cache["length"]
         positions = jnp.maximum(length + jnp.arange(tokens.shape[1]) - start[:, None], 0)
-        h = self.embed(tokens, positions)
+        h = self.embed(tokens, positions, _NEW)
         table = self._table(positions)
         definition, weights = nnx.split(self.blocks)
 

@@ -1,21 +1,26 @@
 """Every attention backend gives plain softmax attention, in value and gradient."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from llmjp_jax.models import placed_by
 from llmjp_jax.models.attention import attend, attend_cached
+from llmjp_jax.parallel import MeshConfig, Placement, make_mesh
 
 BACKENDS = ("reference", "blocked", "xla")
+SPLASH = "splash_interpret"
 # (query heads, key heads), length: odd, smaller than the number of blocks, and a single token.
 SHAPES = [((4, 4), 16), ((4, 2), 13), ((6, 1), 7), ((4, 2), 3), ((2, 2), 1)]
 
 
-def inputs(heads, length, seed=0):
-    generator = np.random.default_rng(seed)
+def inputs(heads, length, head_dim=8):
+    generator = np.random.default_rng(0)
     query, key, value = (
-        generator.normal(size=(2, length, h, 8)).astype(np.float32)
+        generator.normal(size=(2, length, h, head_dim)).astype(np.float32)
         for h in (heads[0], heads[1], heads[1])
     )
     return query, key, value
@@ -73,6 +78,79 @@ def test_value_is_softmax_attention_and_gradients_are_the_references(heads, leng
             for ours, reference in zip(gradients, results["reference"][masked][0], strict=True):
                 np.testing.assert_allclose(ours, reference, rtol=0, atol=5e-6, err_msg=case)
                 assert length < 2 or np.abs(reference).max() > 1e-2
+
+
+def value_and_gradients(arrays, segment_ids, backend, placement=None):
+    """The output along a fixed direction, and its gradients, as one program."""
+    direction = np.random.default_rng(9).normal(size=arrays[0].shape).astype(np.float32)
+
+    def along(arrays, segment_ids):
+        value = attend(*arrays, segment_ids, backend=backend)
+        return jnp.sum(value * direction), value
+
+    def run(arrays, segment_ids):
+        with contextlib.nullcontext() if placement is None else placed_by(placement):
+            gradients, value = jax.grad(along, has_aux=True)(arrays, segment_ids)
+            return value, *gradients
+
+    return [np.asarray(x) for x in jax.jit(run)(arrays, segment_ids)]
+
+
+def assert_the_references(found, arrays, segment_ids, tolerance=5e-6):
+    for ours, reference in zip(
+        found, value_and_gradients(arrays, segment_ids, "reference"), strict=True
+    ):
+        assert np.abs(reference).max() > 1e-2
+        np.testing.assert_allclose(ours, reference, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("heads", "length", "head_dim", "masked"),
+    [((4, 2), 16, 8, True), ((2, 1), 200, 64, True), ((2, 2), 256, 128, False), ((2, 1), 130, 192, True)],
+)  # fmt: skip
+def test_the_splash_kernel_gives_the_references_at_any_length_and_head_size(
+    heads, length, head_dim, masked
+):
+    arrays, ids = inputs(heads, length, head_dim), segments(length) if masked else None
+    # Sums of 200 terms of size ten, in another order.
+    assert_the_references(value_and_gradients(arrays, ids, SPLASH), arrays, ids, 4e-5)
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, SPLASH])
+@pytest.mark.parametrize(
+    ("context", "tensor", "masked"), [(2, 2, True), (4, 1, False)], ids=["segments", "one segment"]
+)
+def test_a_sequence_split_over_devices_gives_what_the_whole_gives(backend, context, tensor, masked):
+    arrays, ids = inputs((4, 2), 24), segments(24) if masked else None
+    mesh = make_mesh(MeshConfig(data=2, context=context, tensor=tensor), jax.devices()[: 2 * context * tensor])  # fmt: skip
+    assert_the_references(value_and_gradients(arrays, ids, backend, Placement(mesh)), arrays, ids)
+
+
+@pytest.mark.parametrize("backend", ["reference", SPLASH])
+def test_key_heads_that_stay_whole_meet_their_own_query_heads(backend):
+    """Query heads lie on four devices, two to each pair that shares a key head."""
+    arrays, ids = inputs((4, 2), 16), segments(16)
+    mesh = make_mesh(MeshConfig(data=1, tensor=4), jax.devices()[:4])
+    placement = Placement(mesh, {"kv_heads": None})
+    assert_the_references(value_and_gradients(arrays, ids, backend, placement), arrays, ids)
+
+
+def test_keys_are_gathered_once_and_no_device_has_all_queries():
+    """What a split sequence costs: three gathers forward, two scatters of sums back, and nothing whole."""
+    arrays, ids = inputs((4, 2), 32), segments(32)
+    mesh = make_mesh(MeshConfig(data=1, context=4), jax.devices()[:4])
+    rows = jax.NamedSharding(mesh, jax.P(None, "context"))
+
+    def run(arrays, ids):
+        with placed_by(Placement(mesh)):
+            return jax.grad(lambda a: attend(*a, ids, backend="reference").sum())(arrays)
+
+    program = jax.jit(run, in_shardings=((rows,) * 3, rows), out_shardings=(rows,) * 3)
+    text = program.lower(arrays, ids).as_text()
+    assert text.count("stablehlo.all_gather") == 3
+    assert text.count("stablehlo.reduce_scatter") == 2
+    compiled = program.lower(arrays, ids).compile().as_text()
+    assert "f32[2,8,4,8]" in compiled and "f32[2,32,4,8]" not in compiled
 
 
 def test_the_cache_gives_what_whole_rows_give():

@@ -43,6 +43,7 @@ TINY = {"vocab_size": 61, "layers": 4, "embed": 32, "heads": 4, "mlp": 48, "max_
         ({"dropout": 1.0}, ["dropout", "1.0", "[0, 1)"]),
         ({"attention_dropout": -0.1}, ["attention_dropout", "-0.1"]),
         ({"attention": "xla", "attention_dropout": 0.1}, ["attention_dropout", "blocked"]),
+        ({"attention": "splash", "attention_dropout": 0.1}, ["attention_dropout", "blocked"]),
         ({"unroll": 3}, ["unroll", "3", "layers=4"]),
         ({"head_dim": 5}, ["head_dim", "5", "even"]),
         ({"rope_theta": 0.0}, ["rope_theta", "0.0", "positive"]),
@@ -90,13 +91,31 @@ def test_identity_leaves_out_only_how_it_is_computed():
         ("gpu", {}, "xla", False),
         ("gpu", {"dtype": "bfloat16"}, "cudnn", False),
         ("gpu", {"dtype": "bfloat16", "attention_dropout": 0.1}, "blocked", False),
-        ("tpu", {"dtype": "bfloat16"}, "xla", False),
+        ("tpu", {"dtype": "bfloat16"}, "splash", False),
+        ("tpu", {"attention_dropout": 0.1}, "blocked", False),
         ("tpu", {"attention": "reference", "barriers": True}, "reference", True),
     ],
 )
 def test_auto_becomes_the_choice_of_the_platform(platform, change, attention, barriers):
     config = ModelConfig(**TINY, **LLAMA, **change).on_platform(platform)
     assert (config.attention, config.barriers) == (attention, barriers)
+
+
+def test_a_kernel_that_must_be_placed_is_not_chosen_where_places_are_unknown():
+    config = ModelConfig(**TINY, **LLAMA).on_platform("tpu", placed=False)
+    assert config.attention == "xla"
+
+
+@pytest.mark.parametrize(
+    ("attention", "platform", "needed"),
+    [("splash", "cpu", "TPU"), ("splash", "gpu", "TPU"), ("cudnn", "tpu", "GPU"), ("cudnn", "cpu", "GPU")],
+)  # fmt: skip
+def test_a_backend_that_the_platform_lacks_is_one_sentence(attention, platform, needed):
+    config = ModelConfig(**TINY, **LLAMA, attention=attention)
+    with pytest.raises(UserError, match=f"{attention}.*{needed}.*{platform}.*auto"):
+        config.on_platform(platform)
+    # A decoder that is compiled for another machine is made here, with its choice made.
+    assert config.on_platform(platform, placed=False).attention == attention
 
 
 # LLM-jp's vocabularies as Megatron padded them; sizes from the v1.0 and v2.0 training scripts and LLM-jp-3's configs.
