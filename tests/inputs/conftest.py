@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from llmjp_jax.inputs import TokenStore, TokenStoreWriter
+from llmjp_jax.tokenizer import load_vocabulary
+from tests.inputs.small_corpora import corpus, texts
 
 
 @pytest.fixture
@@ -75,3 +77,22 @@ def _train(path: Path, vocab_size: int, byte_fallback: bool) -> Path:
     )
     path.write_bytes(model.getvalue())
     return path
+
+
+@pytest.fixture
+def vocabulary(small_vocabulary):
+    return load_vocabulary(small_vocabulary)
+
+
+@pytest.fixture
+def ja(tmp_path, vocabulary):
+    """A Task `ja` of two training files and one for validation; gives their texts by split."""
+    pytest.importorskip("seqio")
+    from llmjp_jax import tasks
+
+    files = {
+        "train": [corpus(tmp_path / "a.jsonl", 60, 1), corpus(tmp_path / "b.jsonl", 40, 2)],
+        "validation": corpus(tmp_path / "v.jsonl", 9, 3),
+    }
+    tasks.register_jsonl_task("ja", files, vocabulary)
+    return {"train": texts(60, 1) + texts(40, 2), "validation": texts(9, 3)}

@@ -1,14 +1,11 @@
-"""cache_task: from registered Tasks to stores, interrupted or not. Imports SeqIO, and with it TensorFlow."""
+"""cache_task: from registered Tasks to stores; interrupted builds are in test_build_killed. Imports SeqIO, and with it TensorFlow."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +13,7 @@ import pytest
 
 from llmjp_jax.corpus import write_documents
 from llmjp_jax.errors import UserError
-from llmjp_jax.files import repository_root, sha256_file
+from llmjp_jax.files import repository_root
 from llmjp_jax.inputs import TokenStore, batch_at, open_inputs
 from llmjp_jax.tokenizer import load_vocabulary
 
@@ -24,47 +21,7 @@ seqio = pytest.importorskip("seqio")
 
 from llmjp_jax import tasks  # noqa: E402
 from llmjp_jax.inputs import build, tokenizing  # noqa: E402
-from tests.inputs.killed_build import start_build  # noqa: E402
-
-SENTENCES = [
-    "吾輩は猫である。",
-    "The dog sat on the mat.",
-    "for i in range(3):\n\tprint(i)\n",
-    "獰悪な種族であったそうだ。",
-    "A step. ",
-]
-
-
-def texts(count: int, seed: int) -> list[str]:
-    choose = random.Random(seed)
-    return ["".join(choose.choices(SENTENCES, k=choose.randint(1, 9))) for _ in range(count)]
-
-
-def corpus(path: Path, count: int, seed: int) -> Path:
-    write_documents(
-        path, ({"text": text, "meta": {"n": n}} for n, text in enumerate(texts(count, seed)))
-    )
-    return path
-
-
-@pytest.fixture
-def vocabulary(small_vocabulary):
-    return load_vocabulary(small_vocabulary)
-
-
-@pytest.fixture
-def ja(tmp_path, vocabulary):
-    """A Task `ja` of two training files and one for validation; gives their texts by split."""
-    files = {
-        "train": [corpus(tmp_path / "a.jsonl", 60, 1), corpus(tmp_path / "b.jsonl", 40, 2)],
-        "validation": corpus(tmp_path / "v.jsonl", 9, 3),
-    }
-    tasks.register_jsonl_task("ja", files, vocabulary)
-    return {"train": texts(60, 1) + texts(40, 2), "validation": texts(9, 3)}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+from tests.inputs.small_corpora import contents, corpus, texts  # noqa: E402
 
 
 def test_a_store_holds_each_document_with_its_end_in_order(tmp_path, ja, vocabulary):
@@ -157,7 +114,7 @@ def test_a_mixture_is_built_and_opened_with_its_weights(tmp_path, ja, vocabulary
     inputs = open_inputs(
         tmp_path / "cache", "both", "train", 32, 4, vocabulary_fingerprint=vocabulary.fingerprint
     )
-    assert [(source.name, source.weight) for source in inputs.sources] == [("ja", 60), ("en", 40)]
+    assert {source.name: source.weight for source in inputs.sources} == {"ja": 60, "en": 40}
     assert batch_at(inputs, 10**7)["tokens"].max() < vocabulary.vocab_size
 
 
@@ -245,116 +202,6 @@ def test_a_missing_file_and_a_split_that_no_task_has_are_named(tmp_path, ja, voc
         build.cache_task("gone", tmp_path / "cache")
     with pytest.raises(UserError, match="none of the splits test; it has train, validation"):
         build.cache_task("ja", tmp_path / "cache", splits=["test"])
-
-
-@pytest.fixture
-def slow_build(monkeypatch):
-    """Small batches and a saved progress after each of them, so that a kill falls between many of them."""
-    monkeypatch.setattr(tokenizing, "_BATCH_BYTES", 1000)
-    monkeypatch.setattr(build, "_SAVE_EVERY", 0.0)
-
-
-@pytest.mark.slow
-def test_a_build_killed_at_random_moments_ends_in_the_same_bytes(tmp_path, vocabulary, slow_build):
-    documents, seed = 2000, random.randrange(10**6)
-    files = [corpus(tmp_path / "long.jsonl", documents, 1)]
-    tasks.register_jsonl_task("ja", {"train": files}, vocabulary)
-    build.cache_task("ja", tmp_path / "whole", splits=["train"])
-    expected = contents(tmp_path / "whole" / "ja")
-    choose = random.Random(seed)
-    cache, left = tmp_path / "killed", set()
-    progress = cache / "ja" / "train.progress.json"
-    for _ in range(12):
-        process = start_build(cache, files, vocabulary.path)
-        time.sleep(choose.uniform(0.0, 0.25))
-        process.kill()
-        process.join()
-        if process.exitcode == 0:
-            break
-        if progress.exists():
-            left.add(json.loads(progress.read_bytes())["counts"][".ends"])
-    build.cache_task("ja", cache, splits=["train"])
-    assert contents(cache / "ja") == expected, f"seed {seed}"
-    # Otherwise nothing was tested: some kill must have left a part of the documents.
-    assert any(0 < count < documents for count in left), left
-
-
-@pytest.mark.parametrize("nth", range(1, 9))
-def test_a_build_killed_at_any_rename_ends_in_the_same_bytes(tmp_path, ja, vocabulary, nth):
-    build.cache_task("ja", tmp_path / "whole", splits=["train"])
-    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
-    renames = 7  # two saves of progress, one a file; then places, manifest, new index, .bin, .idx
-    process = start_build(
-        tmp_path / "killed", files, vocabulary.path, kill_at_rename=nth, batch_bytes=10**6
-    )
-    process.join()
-    assert process.exitcode == (-signal.SIGKILL if nth <= renames else 0)
-    assert (tmp_path / "killed" / "ja" / "train.idx").exists() == (nth > renames)
-    build.cache_task("ja", tmp_path / "killed", splits=["train"])
-    assert contents(tmp_path / "killed" / "ja") == contents(tmp_path / "whole" / "ja")
-
-
-@pytest.mark.parametrize("nth", range(1, 8))
-def test_a_killed_rebuild_never_leaves_old_and_new_mixed(tmp_path, vocabulary, nth):
-    path = corpus(tmp_path / "a.jsonl", 30, 1)
-    tasks.register_jsonl_task("ja", {"train": path}, vocabulary)
-    folder = tmp_path / "cache" / "ja"
-    build.cache_task("ja", tmp_path / "cache")
-    old = [ids.tolist() for ids in TokenStore(folder / "train")]
-    # The same documents turned round: every size is as before, only the contents tell.
-    write_documents(path, [{"text": text} for text in reversed(texts(30, 1))])
-
-    start_build(
-        tmp_path / "cache", [path], vocabulary.path, kill_at_rename=nth, overwrite=True
-    ).join()
-    if (folder / "train.idx").exists():
-        store = TokenStore(folder / "train")
-        turned = store.manifest["sources"][0]["sha256"] == sha256_file(path)
-        assert [ids.tolist() for ids in store] == (old[::-1] if turned else old)
-    build.cache_task("ja", tmp_path / "cache", overwrite=True)
-    build.cache_task("ja", tmp_path / "whole")
-    assert contents(folder) == contents(tmp_path / "whole" / "ja")
-
-
-def test_a_build_interrupted_under_another_vocabulary_begins_again(
-    tmp_path, ja, other_vocabulary, slow_build, monkeypatch
-):
-    stop_after(monkeypatch, 5)
-    with pytest.raises(KeyboardInterrupt):
-        build.cache_task("ja", tmp_path / "cache", splits=["train"])
-    monkeypatch.undo()
-    assert (tmp_path / "cache" / "ja" / "train.progress.json").exists()
-    files = {"train": [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]}
-    tasks.register_jsonl_task("ja", files, load_vocabulary(other_vocabulary))
-    build.cache_task("ja", tmp_path / "cache", splits=["train"])
-    build.cache_task("ja", tmp_path / "whole", splits=["train"])
-    assert contents(tmp_path / "cache" / "ja") == contents(tmp_path / "whole" / "ja")
-
-
-def test_a_task_without_files_goes_on_too(tmp_path, ja, slow_build, monkeypatch):
-    monkeypatch.setattr(tasks, "plain_text_source", lambda task: None)
-    build.cache_task("ja", tmp_path / "whole", splits=["train"])
-    with monkeypatch.context() as patched:
-        stop_after(patched, 3)
-        with pytest.raises(KeyboardInterrupt):
-            build.cache_task("ja", tmp_path / "cache", splits=["train"])
-    saved = json.loads((tmp_path / "cache" / "ja" / "train.progress.json").read_bytes())
-    assert 0 < saved["progress"]["position"] < 100
-    build.cache_task("ja", tmp_path / "cache", splits=["train"])
-    assert contents(tmp_path / "cache" / "ja") == contents(tmp_path / "whole" / "ja")
-
-
-def stop_after(patched: pytest.MonkeyPatch, chunks: int) -> None:
-    """The user's Ctrl-C after some chunks were added."""
-    original, added = build.TokenStoreWriter.add_documents, []
-
-    def add(self, *arguments):
-        if len(added) == chunks:
-            raise KeyboardInterrupt
-        added.append(1)
-        return original(self, *arguments)
-
-    patched.setattr(build.TokenStoreWriter, "add_documents", add)
 
 
 def test_the_tool_builds_a_users_own_files(tmp_path, small_vocabulary, monkeypatch, capsys):
