@@ -7,14 +7,15 @@ Out: `batch_at(inputs, step)`, a dict of [batch, length] arrays, from numpy alon
 from llmjp_jax.inputs.batches import (
     Inputs,
     Sample,
-    Source,
+    Stages,
     batch_at,
-    epoch_batches,
     steps_of_document,
     where,
 )
+from llmjp_jax.inputs.epoch import epoch_batches
 from llmjp_jax.inputs.opening import open_inputs, open_stores, read_weights
 from llmjp_jax.inputs.prefetch import prefetch
+from llmjp_jax.inputs.sources import Source, Span
 from llmjp_jax.inputs.store_writer import TokenStoreWriter
 from llmjp_jax.inputs.token_store import TokenStore, token_dtype
 
@@ -22,6 +23,8 @@ __all__ = [
     "Inputs",
     "Sample",
     "Source",
+    "Span",
+    "Stages",
     "TokenStore",
     "TokenStoreWriter",
     "batch_at",

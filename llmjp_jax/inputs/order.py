@@ -1,15 +1,12 @@
-"""The order of training data as pure, exact, invertible functions of integers.
+"""The order of a source's windows within an epoch: a pseudo-random permutation that is computed, not stored.
 
-`mix` says which source sample i comes from and which of that source's samples it is; `permute` shuffles a source's
-windows within an epoch. Both have inverses, so the steps that saw a document can be found. There is no state, and no
-file is read here.
+It has an inverse, so the steps that saw a document can be found. Which source a sample comes from, `mixing.py` says.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -86,96 +83,3 @@ def _splitmix64(values: np.ndarray, key: int) -> np.ndarray:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
-
-
-def mix(index: np.ndarray | int, weights: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Which source each sample comes from, and which of that source's samples it is.
-
-    Source 0 takes sample i when floor((i+1) w/W) > floor(i w/W), and it is then its sample number floor(i w/W); the
-    samples that remain are dealt to the other sources in the same way. For example, weights (2, 1, 1):
-
-        sample            0  1  2  3  4  5  6  7
-        source            2  0  1  0  2  0  1  0
-        index in source   0  0  0  1  1  2  1  3
-
-    The proportions are exact: every W consecutive samples from a multiple of W hold each source exactly w times, and
-    in every prefix of n samples source t's count differs from n w/W by more than -1 and less than the t-th harmonic
-    number (0, 1, 1.5, 1.84 ...) if the weights do not increase.
-
-    Args:
-      index: non-negative integers, any shape.
-      weights: non-negative integers, not all zero.
-
-    Returns:
-      (source, index within the source), both int64 of the shape of `index`.
-    """
-    index = np.asarray(index)
-    weights = _checked(weights)
-    rest = _exact(index.reshape(-1), sum(weights))
-    source = np.full(rest.shape, -1, np.int64)
-    within = np.zeros(rest.shape, np.int64)
-    place = np.arange(rest.size)
-    remaining = sum(weights)
-    for t, weight in enumerate(weights):
-        if weight == 0:
-            continue
-        before = _scaled(rest, weight, remaining)
-        taken = _scaled(rest + 1, weight, remaining) > before
-        source[place[taken]] = t
-        within[place[taken]] = before[taken]
-        rest, place = (rest - before)[~taken], place[~taken]
-        remaining -= weight
-        if not place.size:
-            break
-    return source.reshape(index.shape), within.reshape(index.shape)
-
-
-def unmix(source: int, within: np.ndarray | int, weights: Sequence[int]) -> np.ndarray:
-    """The sample that is number `within` of `source`: the inverse of `mix`, as int64 of the shape of `within`."""
-    within = np.asarray(within)
-    weights = _checked(weights)
-    if weights[source] == 0:
-        raise ValueError(f"source {source} has weight 0: no sample comes from it")
-    remaining = [sum(weights[t:]) for t in range(len(weights))]
-    # A sample's number grows by at most W/w on the way up, so this bounds every product below.
-    largest = (int(within.max(initial=0)) + 2) * remaining[0]
-    kind = np.int64 if largest * remaining[0] < 1 << 63 else object
-    value = within.reshape(-1).astype(kind)
-    value = -(-(value + 1) * remaining[source] // weights[source]) - 1
-    for t in range(source - 1, -1, -1):
-        if weights[t]:
-            value = value * remaining[t] // (remaining[t] - weights[t])
-    return value.astype(np.int64).reshape(within.shape)
-
-
-def mix_counts(samples: int, weights: Sequence[int]) -> list[int]:
-    """How many of the first `samples` samples come from each source."""
-    weights = _checked(weights)
-    counts, remaining = [], sum(weights)
-    for weight in weights:
-        count = samples * weight // remaining if weight else 0
-        counts.append(count)
-        samples -= count
-        remaining -= weight
-    return counts
-
-
-def _checked(weights: Sequence[int]) -> list[int]:
-    weights = [int(w) for w in weights]
-    if not weights or min(weights) < 0 or sum(weights) == 0:
-        raise ValueError(f"weights are {weights}; they must be non-negative and not all zero")
-    divisor = math.gcd(*weights)
-    return [w // divisor for w in weights]
-
-
-def _exact(index: np.ndarray, total: int) -> np.ndarray:
-    """int64 where every product of `mix` fits into it, exact Python integers where not."""
-    largest = int(index.max(initial=0)) + 1
-    fits = min(largest, total) * total < 1 << 63 and largest < 1 << 62
-    return index.astype(np.int64 if fits else object)
-
-
-def _scaled(index: np.ndarray, weight: int, total: int) -> np.ndarray:
-    """floor(index * weight / total), with no intermediate beyond index + total * weight."""
-    quotient, rest = index // total, index % total
-    return quotient * weight + rest * weight // total

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from llmjp_jax.inputs.batches import Batch, Inputs, batch_at
+from llmjp_jax.inputs.batches import Batch, Inputs, Stages, batch_at
 
 
 def prefetch(
-    inputs: Inputs,
+    inputs: Inputs | Stages,
     start_step: int,
     put: Callable[[Batch], Any],
     depth: int = 2,

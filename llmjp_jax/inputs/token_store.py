@@ -9,6 +9,7 @@ one more than documents). A store that we built also has `PREFIX.json`, its mani
 
 from __future__ import annotations
 
+import bisect
 import functools
 import hashlib
 import json
@@ -128,6 +129,19 @@ class TokenStore:
         start, stop = self.document_starts[document : document + 2]
         return self._tokens[start:stop]
 
+    @property
+    def num_sequences(self) -> int:
+        """The number of sequences; a document has one, unless its writer cut it into several."""
+        return len(self._lengths)
+
+    def sequence_lengths(self, sequences: np.ndarray) -> np.ndarray:
+        """How many tokens each sequence has: int64 of the shape of `sequences`."""
+        return self._lengths[sequences].astype(np.int64)
+
+    def sequence_starts(self, sequences: np.ndarray) -> np.ndarray:
+        """The token with which each sequence begins: int64 of the shape of `sequences`."""
+        return self._pointers[sequences] // self.dtype.itemsize
+
     def tokens(self, start: int, stop: int) -> np.ndarray:
         """Tokens start..stop-1 of all documents joined: [stop - start], read-only."""
         return self._tokens[start:stop]
@@ -211,27 +225,20 @@ class DocumentStarts:
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[:].astype(dtype or np.int64)
 
-    def documents_of(self, tokens: np.ndarray | int) -> np.ndarray:
-        """The document that holds each token: int64 of the shape of `tokens`."""
-        tokens = np.asarray(tokens, np.int64)
-        sequences = _last_at_most(self._pointers, tokens * self._itemsize)
-        return _last_at_most(self._first_sequences, sequences)
+    def document_of(self, token: int) -> int:
+        """The document that holds a token."""
+        # np.searchsorted would first copy all of an unaligned array, and an .idx is never aligned; this touches only
+        # the pages on the way.
+        sequence = bisect.bisect_right(self._pointers, token * self._itemsize) - 1
+        return self.document_of_sequence(sequence)
 
+    def document_of_sequence(self, sequence: int) -> int:
+        """The document that a sequence is part of."""
+        return bisect.bisect_right(self._first_sequences, sequence) - 1
 
-def _last_at_most(ascending: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The last place whose entry is at most each value.
-
-    np.searchsorted would first copy all of an unaligned array, and an .idx is never aligned; this touches only the
-    pages on the way.
-    """
-    low = np.zeros(values.shape, np.int64)
-    high = np.full(values.shape, len(ascending), np.int64)
-    for _ in range(len(ascending).bit_length()):
-        middle = (low + high) // 2
-        at_most = ascending[middle] <= values
-        low = np.where(at_most, middle, low)
-        high = np.where(at_most, high, middle)
-    return low
+    def sequences_of(self, document: int) -> range:
+        """The sequences of a document."""
+        return range(*self._first_sequences[document : document + 2].tolist())
 
 
 def _beside(prefix: Path, suffix: str) -> Path:

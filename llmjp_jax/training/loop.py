@@ -7,7 +7,7 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import jax
 
 from llmjp_jax.checkpoints import CheckpointConfig, Checkpoints
 from llmjp_jax.errors import UserError
-from llmjp_jax.inputs import Inputs, TokenStore, prefetch
+from llmjp_jax.inputs import Inputs, Stages, TokenStore, prefetch
 from llmjp_jax.models import ModelConfig, train_flops_per_token
 from llmjp_jax.parallel import MeshConfig, keep_freed_memory, make_mesh, peak_flops
 from llmjp_jax.training.metrics import MetricsLog, NullLog, Progress, draw_loss, read_metrics
@@ -54,7 +54,7 @@ def train(
     optimizer: OptimizerConfig,
     vocabulary: str,
     cache_dir: str,
-    mixture_or_task_name: str,
+    mixture_or_task_name: str | Sequence[tuple[str, int]],
     sequence_length: int,
     batch_size: int,
     total_steps: int,
@@ -64,6 +64,7 @@ def train(
     accumulation: int = 1,
     z_loss: float = 0.0,
     document_mask: bool = False,
+    order: str = "windows",
     checkpoints: CheckpointConfig | None = None,
     evaluation: EvaluationConfig | None = None,
     initial_checkpoint_path: str | None = None,
@@ -76,10 +77,12 @@ def train(
       model_dir: where checkpoints, metrics, run.json and the picture go; a run found there is continued.
       model, optimizer, mesh, layout, z_loss, document_mask: see `Trainer`.
       vocabulary: path of the tokenizer that the stores were built with.
-      cache_dir, mixture_or_task_name: the token stores, as `tools/cache_tasks.py` wrote them.
+      cache_dir, mixture_or_task_name: the token stores, as `tools/cache_tasks.py` wrote them; several names in turn,
+        as `(("fold_00", 8787), ("fold_01", 8787))`, are each trained on for so many steps, the last one to the end.
       sequence_length, batch_size: of the global batch, in tokens and rows.
       total_steps: updates until the end.
       seed: of parameters, data order and dropout.
+      order: of the data: 'windows', or 'megatron' for exactly that of Megatron-LM (see `inputs.Inputs`).
       accumulation: parts of a batch computed one after another.
       checkpoints, evaluation: when to save and to validate.
       initial_checkpoint_path: a Hugging Face or run directory whose parameters the run starts from.
@@ -103,7 +106,7 @@ def train(
     # What is to be done: everything that can be wrong is found before anything is written.
     tokenizer, inputs, validation = open_data(
         model, vocabulary, cache_dir, mixture_or_task_name, sequence_length=sequence_length,
-        batch_size=batch_size, seed=seed, document_mask=document_mask,
+        batch_size=batch_size, seed=seed, document_mask=document_mask, order=order, total_steps=total_steps,
     )  # fmt: skip
     mesh = mesh or MeshConfig()
     trainer = Trainer(
@@ -177,7 +180,7 @@ class _Run:
         }
 
     def go(
-        self, state: TrainState, inputs: Inputs, first_step: int
+        self, state: TrainState, inputs: Inputs | Stages, first_step: int
     ) -> tuple[TrainState, str | None]:
         """Runs the steps from `first_step` to the last; returns early, with its name, when a signal asks for it."""
         batches = prefetch(

@@ -16,7 +16,7 @@ import llmjp_jax
 from llmjp_jax.checkpoints import read_run, saved_steps
 from llmjp_jax.errors import UserError
 from llmjp_jax.files import atomic_write, repository_root
-from llmjp_jax.inputs import Inputs
+from llmjp_jax.inputs import Inputs, Stages
 from llmjp_jax.models import parameter_count, train_flops_per_token
 from llmjp_jax.parallel import MeshConfig
 from llmjp_jax.tokenizer import Vocabulary, save_tokenizer
@@ -25,7 +25,7 @@ from llmjp_jax.training.trainer import Trainer
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def run_record(trainer: Trainer, inputs: Inputs, vocabulary: Vocabulary, total_steps: int,
+def run_record(trainer: Trainer, inputs: Inputs | Stages, vocabulary: Vocabulary, total_steps: int,
                initial_checkpoint_path: str | None) -> dict[str, Any]:  # fmt: skip
     """Everything that run.json says about a run, with `identity`: what a continuation must agree in."""
     model, length = trainer.model, trainer.sequence_length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from llmjp_jax.checkpoints import Checkpoints, load_hf, load_run
 from llmjp_jax.errors import UserError
-from llmjp_jax.inputs import Inputs, TokenStore, open_inputs, open_stores
+from llmjp_jax.inputs import Inputs, Stages, TokenStore, open_inputs, open_stores
 from llmjp_jax.models import ModelConfig, disassemble
 from llmjp_jax.tokenizer import Vocabulary, load_vocabulary
 from llmjp_jax.training.trainer import Trainer, TrainState
@@ -26,12 +27,16 @@ _NOT_IN_WEIGHTS = (
 
 
 def open_data(
-    model: ModelConfig, vocabulary: str, cache_dir: str, mixture_or_task_name: str, **inputs: Any
-) -> tuple[Vocabulary, Inputs, dict[str, TokenStore]]:
+    model: ModelConfig,
+    vocabulary: str,
+    cache_dir: str,
+    mixture_or_task_name: str | Sequence[tuple[str, int]],
+    **inputs: Any,
+) -> tuple[Vocabulary, Inputs | Stages, dict[str, TokenStore]]:
     """The tokenizer, the training inputs and the validation stores of a run, which fit each other and the model.
 
     Args:
-      inputs: sequence_length, batch_size, seed and document_mask of `open_inputs`.
+      inputs: sequence_length, batch_size, seed, document_mask, order and total_steps of `open_inputs`.
 
     Raises:
       UserError: a file is missing or damaged, or the stores or the model have another vocabulary.

@@ -19,19 +19,27 @@ from llmjp_jax.inputs import (
     where,
 )
 
+STEPS = 120  # of the run, where the order depends on it
+
 
 @pytest.fixture
-def inputs(random_store) -> Inputs:
-    return Inputs(
-        sources=(
-            Source("ja", 50, random_store("ja", seed=1)),
-            Source("en", 45, random_store("en", seed=2, documents=70)),
-            Source("code", 5, random_store("code", seed=3, longest=90)),
-        ),
-        sequence_length=16,
-        batch_size=8,
-        seed=3,
+def sources(random_store) -> tuple[Source, ...]:
+    return (
+        Source("ja", 50, random_store("ja", seed=1)),
+        Source("en", 45, random_store("en", seed=2, documents=70)),
+        Source("code", 5, random_store("code", seed=3, longest=90)),
     )
+
+
+@pytest.fixture
+def inputs(sources) -> Inputs:
+    return Inputs(sources=sources, sequence_length=16, batch_size=8, seed=3)
+
+
+@pytest.fixture(params=["windows", "megatron"])
+def any_inputs(request, inputs) -> Inputs:
+    """The same of either order, for what holds in both."""
+    return dataclasses.replace(inputs, order=request.param, total_steps=STEPS)
 
 
 def equal(one, other) -> bool:
@@ -58,66 +66,75 @@ def test_a_batch_has_the_five_arrays_and_targets_are_the_next_tokens(inputs):
     assert (batch["positions"] == np.arange(16)).all()
 
 
-def test_a_step_is_the_same_whenever_and_in_whichever_order_it_is_asked_for(inputs):
-    later = [batch_at(inputs, step) for step in (10**9, 7, 0)]
-    again = [batch_at(inputs, step) for step in (0, 7, 10**9)]
+def test_a_step_is_the_same_whenever_and_in_whichever_order_it_is_asked_for(any_inputs):
+    far = 10**9 if any_inputs.order == "windows" else STEPS - 1
+    later = [batch_at(any_inputs, step) for step in (far, 7, 0)]
+    again = [batch_at(dataclasses.replace(any_inputs), step) for step in (0, 7, far)]
     assert all(equal(one, other) for one, other in zip(later, reversed(again), strict=True))
     assert not equal(later[0], later[1])
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 4, 8])
 @pytest.mark.parametrize("document_mask", [False, True])
-def test_the_parts_of_the_hosts_are_the_global_batch(inputs, hosts, document_mask):
-    inputs = dataclasses.replace(inputs, document_mask=document_mask)
-    rows = inputs.batch_size // hosts
-    parts = [batch_at(inputs, 123_456, slice(h * rows, (h + 1) * rows)) for h in range(hosts)]
+def test_the_parts_of_the_hosts_are_the_global_batch(any_inputs, hosts, document_mask):
+    inputs = dataclasses.replace(any_inputs, document_mask=document_mask)
+    rows, step = inputs.batch_size // hosts, STEPS - 9
+    parts = [batch_at(inputs, step, slice(h * rows, (h + 1) * rows)) for h in range(hosts)]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    assert equal(joined, batch_at(inputs, 123_456))
+    assert equal(joined, batch_at(inputs, step))
 
 
 def test_each_window_is_seen_once_in_each_epoch_of_its_source(inputs):
     samples = [sample for step in range(300) for sample in where(inputs, step)]
     for source in inputs.sources:
-        windows = inputs.windows(source)
+        windows = (source.store.num_tokens - 1) // 16
         mine = [s for s in samples if s.source == source.name]
         epochs = len(mine) // windows
         assert epochs >= 2 or source.name == "code"
-        orders = [[s.window for s in mine[e * windows : (e + 1) * windows]] for e in range(epochs)]
+        orders = [[s.sample for s in mine[e * windows : (e + 1) * windows]] for e in range(epochs)]
         assert all(sorted(order) == list(range(windows)) for order in orders)
         assert all(one != other for one, other in zip(orders, orders[1:], strict=False))
         assert [s.epoch for s in mine] == [i // windows for i in range(len(mine))]
 
 
-def test_where_names_the_tokens_and_documents_of_each_row(inputs):
-    stores = {source.name: source.store for source in inputs.sources}
-    for step in (0, 10**7):
-        batch = batch_at(inputs, step)
-        for sample in where(inputs, step):
+def test_where_names_the_tokens_and_documents_of_each_row(any_inputs):
+    stores = {source.name: source.store for source in any_inputs.sources}
+    for step in (0, STEPS - 1):
+        batch = batch_at(any_inputs, step)
+        for sample in where(any_inputs, step):
             store = stores[sample.source]
-            tokens = store.tokens(sample.start, sample.stop)
+            tokens = np.concatenate([store.tokens(span.start, span.stop) for span in sample.spans])
             assert tokens[:-1].tolist() == batch["tokens"][sample.row].tolist()
             assert tokens[1:].tolist() == batch["targets"][sample.row].tolist()
             starts = np.asarray(store.document_starts)
-            assert starts[sample.first_document] <= sample.start
-            assert sample.start < starts[sample.first_document + 1]
-            assert starts[sample.stop_document - 1] < sample.stop <= starts[sample.stop_document]
+            for span in sample.spans:
+                assert starts[span.first_document] <= span.start
+                assert span.start < starts[span.first_document + 1]
+                assert starts[span.stop_document - 1] < span.stop <= starts[span.stop_document]
+            assert any_inputs.order == "megatron" or len(sample.spans) == 1
 
 
-def test_the_steps_of_a_document_are_all_the_rows_that_hold_a_token_of_it(inputs):
-    everything = [sample for step in range(120) for sample in where(inputs, step)]
-    for source in inputs.sources:
+def test_the_steps_of_a_document_are_all_the_rows_that_hold_a_token_of_it(any_inputs):
+    everything = [sample for step in range(STEPS) for sample in where(any_inputs, step)]
+    assert len({sample.epoch for sample in everything}) > 1
+    for source in any_inputs.sources:
         starts = np.asarray(source.store.document_starts)
         for document in range(len(source.store)):
-            found = steps_of_document(inputs, source.name, document, epochs=range(40))
-            assert found == sorted(found)
-            expected = [
-                s
-                for s in everything
-                if s.source == source.name
-                and s.start < starts[document + 1]
-                and s.stop > starts[document]
-            ]
-            assert [s for s in found if s.step < 120] == expected
+            for epochs in (range(40), [1]):
+                found = steps_of_document(any_inputs, source.name, document, epochs)
+                assert found == sorted(found)
+                expected = [
+                    s
+                    for s in everything
+                    if s.source == source.name
+                    and s.epoch in epochs
+                    and any(
+                        span.start < starts[document + 1] and span.stop > starts[document]
+                        for span in s.spans
+                    )
+                ]
+                assert [s for s in found if s.step < STEPS] == expected
+                assert all(document in s.documents for s in found)
 
 
 def test_an_unknown_document_or_source_is_refused(inputs):
@@ -171,17 +188,19 @@ def test_several_sequences_of_a_document_stay_together_and_empty_documents_count
     assert batch["loss_weights"][0].tolist() == [1, 0, 1, 1]
 
 
-def test_the_document_mask_of_any_window_is_that_of_the_stream(inputs):
-    """Each row's arrays, computed token by token from the document of each token."""
-    inputs = dataclasses.replace(inputs, document_mask=True)
+def test_the_document_mask_of_any_row_is_that_of_its_tokens(any_inputs):
+    """Each row's arrays, computed token by token from the piece and the document of each token."""
+    inputs = dataclasses.replace(any_inputs, document_mask=True)
     stores = {source.name: source.store for source in inputs.sources}
     for step in range(20):
         batch = batch_at(inputs, step)
         for sample in where(inputs, step):
-            store = stores[sample.source]
-            owners = store.document_starts.documents_of(
-                np.arange(sample.start, sample.stop)
-            ).tolist()
+            document_of = stores[sample.source].document_starts.document_of
+            owners = [
+                (number, document_of(token))
+                for number, span in enumerate(sample.spans)
+                for token in range(span.start, span.stop)
+            ]
             row = {name: array[sample.row].tolist() for name, array in batch.items()}
             order = list(dict.fromkeys(owners))
             assert row["segment_ids"] == [1 + order.index(d) for d in owners[:-1]]
@@ -217,17 +236,39 @@ def test_a_validation_pass_can_keep_documents_apart(make_store):
     assert batch["positions"].tolist() == [[0, 1, 2, 0], [0, 0, 0, 0]]
 
 
-def test_the_order_of_the_sources_does_not_matter(inputs):
-    turned = dataclasses.replace(inputs, sources=inputs.sources[::-1])
-    assert equal(batch_at(inputs, 11), batch_at(turned, 11))
-    assert inputs.fingerprint == turned.fingerprint
+def test_the_order_of_the_sources_does_not_matter_but_in_megatrons_order(any_inputs):
+    turned = dataclasses.replace(any_inputs, sources=any_inputs.sources[::-1])
+    same = any_inputs.order == "windows"
+    batches = [[batch_at(one, step) for step in range(20)] for one in (any_inputs, turned)]
+    assert all(equal(one, other) for one, other in zip(*batches, strict=True)) == same
+    assert (any_inputs.fingerprint == turned.fingerprint) == same
 
 
 @pytest.mark.parametrize(
-    "change", [{"sequence_length": 8}, {"batch_size": 4}, {"seed": 4}, {"document_mask": True}]
+    "change",
+    [
+        {"sequence_length": 8},
+        {"batch_size": 4},
+        {"seed": 4},
+        {"document_mask": True},
+        {"order": "megatron", "total_steps": STEPS},
+        {"order": "megatron", "total_steps": STEPS + 1},
+    ],
+    ids=str,
 )
-def test_the_fingerprint_changes_with_everything_the_batches_depend_on(inputs, change):
-    assert dataclasses.replace(inputs, **change).fingerprint != inputs.fingerprint
+def test_the_fingerprint_changes_with_everything_the_batches_depend_on(any_inputs, change):
+    changed = dataclasses.replace(any_inputs, **change)
+    same = (changed.order, changed.total_steps) == ("megatron", STEPS) and "order" in change
+    assert (changed.fingerprint == any_inputs.fingerprint) == (
+        same and any_inputs.order == "megatron"
+    )
+
+
+def test_the_number_of_steps_matters_to_megatrons_order_alone(any_inputs):
+    longer = dataclasses.replace(any_inputs, total_steps=STEPS + 50)
+    same = any_inputs.order == "windows"
+    assert (longer.fingerprint == any_inputs.fingerprint) == same
+    assert equal(batch_at(longer, 3), batch_at(any_inputs, 3)) == same
 
 
 def test_the_fingerprint_changes_with_weights_and_stores(inputs, random_store):
@@ -248,6 +289,8 @@ def test_the_fingerprint_changes_with_weights_and_stores(inputs, random_store):
         ({"batch_size": 0}, "batch_size is 0"),
         ({"sources": ()}, "at least one"),
         ({"sequence_length": 100_000}, "fewer than one window"),
+        ({"order": "random"}, "order = 'random' must be one of 'windows', 'megatron'"),
+        ({"order": "megatron"}, "order='megatron' needs total_steps"),
     ],
 )
 def test_impossible_inputs_are_refused(inputs, change, message):

@@ -35,7 +35,6 @@ def cache(tmp_path):
 def test_a_mixture_opens_with_its_weights_and_a_task_with_one(cache):
     both = open_inputs(cache, "both", "train", 16, 4, vocabulary_fingerprint="f" * 64)
     assert [(source.name, source.weight) for source in both.sources] == [("ja", 60), ("en", 40)]
-    assert both.weights == (3, 2)
     alone = open_inputs(cache, "en", "validation", 16, 4, seed=5, document_mask=True)
     assert [(source.name, source.weight) for source in alone.sources] == [("en", 1)]
     assert alone.seed == 5 and alone.document_mask

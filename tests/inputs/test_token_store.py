@@ -82,7 +82,7 @@ def test_every_token_is_in_the_document_that_the_starts_say(make_store, tmp_path
     writer.commit()
     store = TokenStore(tmp_path / "s")
     assert [ids.tolist() for ids in store] == [sum(d, []) for d in documents]
-    assert store.document_starts.documents_of(np.arange(7)).tolist() == [0, 0, 0, 3, 4, 4, 5]
+    assert [store.document_starts.document_of(t) for t in range(7)] == [0, 0, 0, 3, 4, 4, 5]
 
 
 def test_a_store_of_no_documents_opens(make_store):
@@ -159,7 +159,7 @@ def test_a_store_of_a_hundred_million_documents_opens_without_being_read(tmp_pat
     assert (len(store), store.num_tokens) == (documents, 53)
     assert store.fingerprint and store.document_starts[documents] == 53
     assert store.document_starts[documents - 1 : documents + 1].tolist() == [50, 53]
-    store.document_starts.documents_of(np.array([0, 51]))
+    assert store.document_starts.document_of(51) == documents - 1
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1e6, f"{peak / 1e6:.0f} MB were copied"
