@@ -16,11 +16,14 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmjp_jax.errors import UserError, exit_on_user_error
+
+if TYPE_CHECKING:
+    from llmjp_jax.gin_arguments import Arguments
 
 # How long threads that are still busy may delay the exit of a command that failed.
 GRACE_SECONDS = 30.0
@@ -61,16 +64,9 @@ def run(
 
 def _run(entry, argv, description, example, dry_run) -> Any:
     flags = parse_flags(sys.argv[1:] if argv is None else argv, description, example, dry_run)
-    from llmjp_jax.gin_arguments import OPERATIVE_CONFIG, Arguments
-    from llmjp_jax.gin_files import GinFiles
+    from llmjp_jax.gin_arguments import OPERATIVE_CONFIG
 
-    files = GinFiles(flags.gin_search_paths.split(","))
-    for name in flags.gin_file:
-        files.read_file(name)
-    arguments = Arguments(entry, files)
-    for binding in flags.gin_bindings:
-        files.read_flag(binding, flags.typed.get(binding, f"--gin_bindings={binding}"))
-    arguments.check()
+    arguments = read_arguments(entry, flags)
     function = arguments.function
     if flags.dry_run:
         function = _function(dry_run)
@@ -80,6 +76,37 @@ def _run(entry, argv, description, example, dry_run) -> Any:
     if OPERATIVE_CONFIG in inspect.signature(function).parameters:
         keywords[OPERATIVE_CONFIG] = arguments.operative_config()
     return function(**keywords)
+
+
+def read_arguments(
+    entry: str, flags: argparse.Namespace, unneeded: Mapping[str, str] | None = None
+) -> Arguments:
+    """The checked arguments that the flags' gin files and bindings give to the function at the dotted path `entry`.
+
+    Args:
+      flags: of `parse_flags`.
+      unneeded: for a command that does only a part of what `entry` does: parameters that need not be given, each
+        with the macro by which a user may set it nevertheless.
+
+    Raises:
+      UserError: a mistake in the files or bindings.
+    """
+    from llmjp_jax.gin_arguments import Arguments
+    from llmjp_jax.gin_files import GinFiles
+
+    files = GinFiles(flags.gin_search_paths.split(","))
+    for name in flags.gin_file:
+        files.read_file(name)
+    arguments = Arguments(entry, files)
+    given = {flag.partition("=")[0] for flag in flags.typed.values()}
+    for parameter, macro in (unneeded or {}).items():
+        if f"--gin.{macro}" not in given:
+            name = f"{entry.rpartition('.')[2]}.{parameter}"
+            files.read_flag(f"{name} = 'unneeded'", _program())
+    for binding in flags.gin_bindings:
+        files.read_flag(binding, flags.typed.get(binding, f"--gin_bindings={binding}"))
+    arguments.check()
+    return arguments
 
 
 def parse_flags(

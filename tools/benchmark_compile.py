@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tools.benchmark_machine import commit, machine, versions
-from tools.benchmark_ours import train_arguments
+from tools.train_arguments import train_arguments
 
 
 def measure_compile(options: argparse.Namespace, gin_flags: list[str]) -> dict[str, Any]:

@@ -19,41 +19,7 @@ from tools.benchmark_process import (  # noqa: E402
     serve,
     step_seconds,
 )
-
-# Arguments of `train` that timing a step does not need, with the macro that a user may nevertheless give.
-_UNUSED = {
-    "model_dir": "MODEL_DIR",
-    "vocabulary": "VOCABULARY",
-    "cache_dir": "CACHE_DIR",
-    "mixture_or_task_name": "MIXTURE_OR_TASK_NAME",
-}
-
-
-def train_arguments(flags: list[str]) -> dict[str, Any]:
-    """The keyword arguments that gin flags give to `llmjp_jax.training.train`; those of `_UNUSED` may be missing.
-
-    Raises:
-      UserError: a mistake in the flags or files.
-    """
-    from llmjp_jax.gin_arguments import Arguments
-    from llmjp_jax.gin_files import GinFiles
-    from llmjp_jax.launch import parse_flags
-
-    parsed = parse_flags(flags, "", "gin_configs/quickstart.gin", None)
-    if parsed.coordinator_address is not None:
-        raise UserError("--coordinator_address: the benchmark runs in one process; leave it out")
-    files = GinFiles(parsed.gin_search_paths.split(","))
-    for name in parsed.gin_file:
-        files.read_file(name)
-    arguments = Arguments("llmjp_jax.training.train", files)
-    given = [flag.partition("=")[0] for flag in flags]
-    for parameter, macro in _UNUSED.items():
-        if f"--gin.{macro}" not in given:
-            files.read_flag(f"train.{parameter} = 'unused'", "the benchmark")
-    for binding in parsed.gin_bindings:
-        files.read_flag(binding, parsed.typed.get(binding, f"--gin_bindings={binding}"))
-    arguments.check()
-    return arguments.build()
+from tools.train_arguments import train_arguments  # noqa: E402
 
 
 class Ours:

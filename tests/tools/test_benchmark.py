@@ -10,8 +10,8 @@ import time
 import pytest
 
 from llmjp_jax.files import repository_root
-from tools.benchmark_ours import train_arguments
 from tools.benchmark_process import step_seconds
+from tools.train_arguments import train_arguments
 
 QUICKSTART = ["--gin_file=gin_configs/quickstart.gin"]
 SMALL = [
