@@ -1,117 +1,233 @@
-"""What a run will take, computed without touching a device: parameters, arithmetic, memory and hours."""
+"""What a run will take, before it takes it: parameters, arithmetic, memory, what XLA makes of it, and hours.
+
+With a TPU topology (`MeshConfig.topology`) the real train step is compiled for it by XLA, without a TPU; for other
+devices the estimates stand alone. No device is touched.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import dataclasses
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from llmjp_jax.models import ModelConfig, abstract_decoder, parameter_count, train_flops_per_token
-from llmjp_jax.parallel import AXES, MeshConfig, complete_layout, partition_spec, rated_flops
-from llmjp_jax.training.optimizer import OptimizerConfig
-from llmjp_jax.training.sizes import check_sizes
+from llmjp_jax.errors import UserError
+from llmjp_jax.models import parameter_count, train_flops_per_token
+from llmjp_jax.parallel import by_kind
+from llmjp_jax.training.plan_compile import Compiled, Refused
+from llmjp_jax.training.plan_job import Job
+from llmjp_jax.training.plan_memory import bytes_per_device
+from llmjp_jax.training.plan_roofline import ASSUMPTIONS, Roofline
+from llmjp_jax.training.plan_search import Tried, attempt, estimate, memory_limit, nearest, verdict
+
+Say = Callable[[str], None]
+_GIB = 2**30
 
 
-def dry_run(
-    *,
-    model: ModelConfig,
-    optimizer: OptimizerConfig,
-    sequence_length: int,
-    batch_size: int,
-    total_steps: int,
-    mesh: MeshConfig | None = None,
-    layout: Mapping[str, Any] | None = None,
-    accumulation: int = 1,
-    **others: Any,
-) -> None:
+def dry_run(**arguments: Any) -> None:
     """Prints the plan of `train` with the same arguments; reads and writes nothing.
 
     Raises:
-      UserError: a size that its mesh axis does not divide.
+      UserError: a size that its mesh axis does not divide, libtpu is missing, or the step does not fit the topology.
     """
-    print("\n".join(plan_lines(
-        model=model, sequence_length=sequence_length, batch_size=batch_size, total_steps=total_steps,
-        mesh=mesh or MeshConfig(), layout=layout, accumulation=accumulation,
-    )))  # fmt: skip
+    # A plan needs no device, and on a machine that has some they may be in use.
+    jax.config.update("jax_platforms", "cpu")
+    lines, _ = plan(Job.of(arguments))
+    print("\n".join(lines))
 
 
-def plan_lines(
-    *, model, sequence_length, batch_size, total_steps, mesh, layout, accumulation
-) -> list[str]:
-    """The plan, a line each."""
-    check_sizes(
-        model, batch_size=batch_size, sequence_length=sequence_length, accumulation=accumulation
+def tell(text: str) -> None:
+    """A line of progress, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def plan(job: Job, say: Say = tell) -> tuple[list[str], list[dict[str, Any]]]:
+    """The plan, a line each, and what of it a program may want to read; see `record`.
+
+    Raises:
+      UserError: see `dry_run`; a refused step's error has XLA's figure and the nearest layout that fits.
+    """
+    if job.topology is None:
+        why = f"{job.device_kind} is" if job.device_kind else "the devices are"
+        last = (
+            f"XLA              not asked: {why} no TPU topology; memory above is an estimate alone"
+        )
+        return [*run_lines(job), *memory_lines(job), *hour_lines(job), last], []
+    say(
+        f"compiling the train step for {job.device_count} x {job.device_kind}; 13B take a minute or a few"
     )
-    count = mesh.device_count or math.prod(size for size in mesh.sizes if size != -1)
-    shape = mesh.shape(count)
-    grid = jax.sharding.AbstractMesh(shape, AXES)
+    tried = attempt(estimate(job), say)
+    if isinstance(tried.outcome, Refused):
+        raise UserError(refusal_sentence(job, tried.outcome, nearest(job, say)))
+    return tried_lines(tried), [record(tried)]
+
+
+def tried_lines(tried: Tried) -> list[str]:
+    """The whole plan of a layout that XLA has compiled."""
+    job = tried.candidate.job
+    return [
+        *run_lines(job), *memory_lines(job), *xla_lines(tried), *roofline_lines(job, tried.reached), *hour_lines(job),
+    ]  # fmt: skip
+
+
+def refusal_sentence(job: Job, refused: Refused, other: Tried | None) -> str:
+    """What does not fit, by XLA's own figure, and what to do."""
+    if other is None:
+        fix = (
+            "none of the nearest layouts fits either; try tools/plan.py --search, or a larger slice"
+        )
+    else:
+        fix = (
+            f"the nearest layout that fits is {other.candidate.job.describe()} "
+            f"({_settings(job, other.candidate.job)}; peak {other.outcome.peak / _GIB:.2f} GiB)"
+        )
+    return f"the step does not fit {job.mesh.topology}: XLA says '{refused.message}'; {fix}"
+
+
+def run_lines(job: Job) -> list[str]:
+    """The run and its arithmetic."""
     flops = {
-        kind: train_flops_per_token(model, sequence_length, causal=kind == "causal")
+        kind: train_flops_per_token(job.model, job.sequence_length, causal=kind == "causal")
         for kind in ("causal", "full")
     }
-    tokens = total_steps * batch_size * sequence_length
-    memory = bytes_per_device(model, grid, layout, batch_size // accumulation, sequence_length)
-    sizes = ", ".join(f"{axis} {size}" for axis, size in zip(AXES, shape, strict=True))
+    sizes = ", ".join(f"{axis} {size}" for axis, size in job.sizes.items() if size > 1)
+    where = f" ({job.topology.slices} x {job.mesh.topology})" if job.topology else ""
+    model = job.model
     return [
         f"model            {parameter_count(model):,} parameters",
-        f"devices          {count} x {mesh.device_kind or 'unnamed'}: {sizes}",
-        f"steps            {total_steps:,} of {batch_size:,} x {sequence_length:,} tokens ({accumulation} parts each)",
-        f"tokens           {tokens:,}",
+        f"devices          {job.device_count} x {job.device_kind or 'unnamed'}{where}: {sizes or 'one'}",
+        f"steps            {job.total_steps:,} of {job.batch_size:,} x {job.sequence_length:,} tokens "
+        f"({job.accumulation} parts each)",
+        f"tokens           {job.total_steps * job.tokens:,}",
         f"FLOPs per token  {flops['causal']:.4g} (causal attention), {flops['full']:.4g} (full attention)",
-        *[
-            f"memory           {size / 2**30:9.3f} GiB per device: {kind}"
-            for kind, size in memory.items()
-        ],
-        f"memory           {sum(memory.values()) / 2**30:9.3f} GiB per device, without the activations inside a block",
-        *_hours(mesh.device_kind, count, flops["causal"] * tokens),
+        f"computed         attention {model.attention}, remat {model.remat}, {model.loss_chunks} loss chunks, {model.dtype}",
     ]
 
 
-def bytes_per_device(model, grid, layout, rows, length) -> dict[str, int]:
-    """Bytes of one device by kind, for the arrays whose sizes are known without a compiler.
-
-    Args:
-      model: the config. grid: a mesh, real or abstract. layout: changes to the layout table.
-      rows: of the batch that are computed at once. length: tokens of a row.
-    """
-    layout = complete_layout(layout)
-    _, parameters, axes = abstract_decoder(model)
-
-    def share(names, shape, itemsize):
-        parts = 1
-        for entry in partition_spec(names, shape, grid, layout):
-            for axis in (entry,) if isinstance(entry, str) else entry or ():
-                parts *= grid.shape[axis]
-        return math.prod(shape) * itemsize // parts
-
-    held = sum(
-        jax.tree.leaves(jax.tree.map(lambda a, names: share(names, a.shape, 4), parameters, axes))
-    )
-    stream = share(
-        ("batch", "length", "activation_embed"),
-        (rows, length, model.embed),
-        jnp.dtype(model.dtype).itemsize,
-    )
-    chunk = (rows, length // model.loss_chunks, model.padded_vocab_size)
-    return {
-        "parameters (float32)": held,
-        "gradients (float32)": held,
-        "Adam's two moments (float32)": 2 * held,
-        "residual stream kept for each block": stream * model.layers,
-        "logits of a loss chunk and their gradient": 2
-        * share(("batch", "length", "vocab"), chunk, 4),
-    }
-
-
-def _hours(kind: str | None, count: int, flops: float) -> list[str]:
-    peak = rated_flops(kind) if kind else None
-    if peak is None:
-        return [f"time             not known: no data sheet's peak for devices of kind {kind!r}"]
+def memory_lines(job: Job) -> list[str]:
+    """The estimate of one device's memory."""
+    memory = bytes_per_device(job)
+    total = sum(memory.values()) / _GIB
+    limit = f", of {memory_limit(job) / _GIB:.2f} GiB" if job.data_sheet else ""
     return [
-        f"time             {flops / (peak * count * utilisation) / 3600:,.1f} hours at {utilisation:.0%} of "
-        f"{peak / 1e12:.0f} TFLOP/s (bfloat16, causal attention)"
+        *[f"estimate         {size / _GIB:9.3f} GiB per device: {kind}" for kind, size in memory.items()],
+        f"estimate         {total:9.3f} GiB per device at the fullest moment{limit}",
+    ]  # fmt: skip
+
+
+def xla_lines(tried: Tried) -> list[str]:
+    """What XLA made of the step."""
+    found: Compiled = tried.outcome
+    job = tried.candidate.job
+    peak, limit = found.peak / _GIB, memory_limit(job) / _GIB
+    off = tried.candidate.memory / found.peak - 1
+    lines = [
+        f"XLA memory       {found.arguments / _GIB:9.3f} GiB per device: arguments (state and batch)",
+        f"XLA memory       {found.temporaries / _GIB:9.3f} GiB per device: temporaries",
+        f"XLA memory       {peak:9.3f} GiB per device: peak, of {limit:.2f}: fits with {limit - peak:.2f} to spare "
+        f"(the estimate is {off:+.0%} off)",
+        f"XLA compiled in  {found.compile_seconds:.0f} s, traced in {found.trace_seconds:.1f} s",
+    ]
+    for one in by_kind(found.collectives):
+        runs = (
+            f"{one.runs:,} a step"
+            if one.certain
+            else f"{one.runs:,} per execution of the loop body"
+        )
+        network = f", {one.network_bytes / _GIB:.2f} GiB over DCN" if one.network_bytes else ""
+        lines.append(
+            f"sends            {one.bytes / _GIB:9.2f} GiB per device: {one.kind} ({runs}{network}), "
+            f"{one.seconds:.2f} s at full speed"
+        )
+    if not found.collectives:
+        lines.append("sends            nothing")
+    largest = sorted(found.collectives, key=lambda one: -one.seconds - (one.network_seconds or 0))
+    lines += [
+        f"largest          {one.seconds:9.2f} s: {one.kind} of {one.operation}"
+        for one in largest[:3]
+    ]
+    if found.rematerialized:
+        lines += [
+            f"WARNING          whole on every device: {name}" for name in found.rematerialized
+        ]
+    else:
+        lines.append(
+            "warnings         none of arrays made whole on every device (involuntary rematerialization)"
+        )
+    return lines
+
+
+def roofline_lines(job: Job, reached: Roofline) -> list[str]:
+    """The bounds of a step's time, with what they take for granted."""
+    network = "not known" if reached.network is None else f"{reached.network:.2f}"
+    speeds = [job.tokens / seconds for seconds in (reached.in_turn, reached.overlapped)]
+    return [
+        f"roofline         compute {reached.compute:.2f} s, memory {reached.memory:.2f}, links {reached.links:.2f}, "
+        f"DCN {network}: bound by {reached.bound}",
+        f"roofline         step {reached.overlapped:.2f} s overlapped, {reached.in_turn:.2f} s in turn: MFU (causal) "
+        f"{reached.utilisation(reached.overlapped):.0%} and {reached.utilisation(reached.in_turn):.0%}, "
+        f"{speeds[0]:,.0f} to {speeds[1]:,.0f} tokens/s",
+        f"roofline         {job.data_sheet.source}",
+        *[f"assumed          {line}" for line in ASSUMPTIONS],
+    ]
+
+
+def hour_lines(job: Job) -> list[str]:
+    """Hours of the whole run at utilisations that are usual."""
+    sheet = job.data_sheet
+    if sheet is None:
+        return [
+            f"time             not known: no data sheet's peak for devices of kind {job.device_kind!r}"
+        ]
+    flops = train_flops_per_token(job.model, job.sequence_length, causal=True)
+    flops *= job.total_steps * job.tokens
+    return [
+        f"time             {flops / (sheet.peak_flops * job.device_count * utilisation) / 3600:,.1f} hours at "
+        f"{utilisation:.0%} of {sheet.peak_flops / 1e12:.0f} TFLOP/s (bfloat16, causal attention)"
         for utilisation in (0.4, 0.5)
     ]
+
+
+def ranking_lines(tried: list[Tried]) -> list[str]:
+    """A search's result, best first."""
+    lines = []
+    for place, one in enumerate(tried, 1):
+        lines += [f"{place:2}. {one.candidate.job.describe()}", f"    {verdict(one)}"]
+    return lines
+
+
+def record(tried: Tried) -> dict[str, Any]:
+    """A compiled or refused layout as JSON has it; bytes are of one device, seconds of a step."""
+    job, outcome = tried.candidate.job, tried.outcome
+    found = dataclasses.asdict(outcome)
+    found.pop("collectives", None)
+    return {
+        "mesh": job.sizes,
+        "accumulation": job.accumulation,
+        "remat": job.model.remat,
+        "loss_chunks": job.model.loss_chunks,
+        "estimated_bytes": tried.candidate.memory,
+        "fits": tried.reached is not None,
+        "xla": found,
+        "collectives": [dataclasses.asdict(one) for one in by_kind(getattr(outcome, "collectives", []))],
+        "roofline": dataclasses.asdict(tried.reached) if tried.reached else None,
+    }  # fmt: skip
+
+
+def _settings(asked: Job, other: Job) -> str:
+    """The gin lines that lead from one layout to the other."""
+    changes = [
+        f"parallel.MeshConfig.{axis} = {size}"
+        for axis, size in other.sizes.items()
+        if size != asked.sizes[axis]
+    ]
+    if asked.accumulation != other.accumulation:
+        changes.append(f"training.train.accumulation = {other.accumulation}")
+    changes += [
+        f"models.ModelConfig.{field} = {getattr(other.model, field)!r}"
+        for field in ("remat", "loss_chunks")
+        if getattr(asked.model, field) != getattr(other.model, field)
+    ]
+    return ", ".join(changes)

@@ -1,0 +1,147 @@
+"""How fast a step could be: arithmetic, memory and links, each at the data sheet's full speed.
+
+No run reaches these times. They say which of the four binds, and rank layouts against each other. Arithmetic is counted by
+our own formula; what goes over the links comes from the compiled program, or before that from `expected_collectives`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import jax.numpy as jnp
+
+from llmjp_jax.models import train_flops_per_token
+from llmjp_jax.models.flops import matmul_parameters
+from llmjp_jax.parallel import Collective, one_collective
+from llmjp_jax.training.plan_job import Job
+from llmjp_jax.training.plan_memory import Share
+
+# What the estimate takes for granted, printed beside it.
+ASSUMPTIONS = (
+    "arithmetic at the data sheet's bfloat16 peak; causal attention counted by half unless the backend computes all of it",
+    "memory: kernels read once for each pass over a part of the batch, activations written and read once, Adam in float32",
+    "links: each collective has those of its own mesh axes to itself, as rings over the torus, both ways where it closes",
+    "'overlapped' is the largest of the four terms, 'in turn' their sum: a step lies between, and above",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Roofline:
+    """Seconds of a step for each resource; network is None where the data sheet does not give its speed.
+
+    Attributes:
+      model_flops: of a step on all devices, causal, forward and backward: what utilisation is measured by.
+      peak_flops: of all devices.
+    """
+
+    compute: float
+    memory: float
+    links: float
+    network: float | None
+    model_flops: float
+    peak_flops: float
+
+    @property
+    def overlapped(self) -> float:
+        """Seconds of a step when all four go on at once."""
+        return max(self.compute, self.memory, self.links, self.network or 0.0)
+
+    @property
+    def in_turn(self) -> float:
+        """Seconds when each waits for the others."""
+        return self.compute + self.memory + self.links + (self.network or 0.0)
+
+    @property
+    def bound(self) -> str:
+        """The resource that binds."""
+        terms = {
+            "compute": self.compute,
+            "memory": self.memory,
+            "links": self.links,
+            "network": self.network or 0.0,
+        }
+        return max(terms, key=terms.get)
+
+    def utilisation(self, seconds: float) -> float:
+        """Model FLOPs utilisation of a step of so many seconds."""
+        return self.model_flops / (seconds * self.peak_flops)
+
+
+def roofline(job: Job, found: Iterable[Collective]) -> Roofline:
+    """The terms of a step whose collectives are known. The job's device must have a data sheet."""
+    sheet, found = job.data_sheet, list(found)
+    networks = [one.network_seconds for one in found]
+    return Roofline(
+        compute=executed_flops(job) / (sheet.peak_flops * job.device_count),
+        memory=memory_bytes(job) / sheet.memory_bandwidth,
+        links=sum(one.seconds for one in found),
+        network=None if None in networks else sum(networks),
+        model_flops=train_flops_per_token(job.model, job.sequence_length, causal=True) * job.tokens,
+        peak_flops=sheet.peak_flops * job.device_count,
+    )
+
+
+def executed_flops(job: Job) -> float:
+    """Of a step on all devices, with what remat repeats and what the attention backend does not skip."""
+    model, length = job.model, job.sequence_length
+    causal = model.attention in ("splash", "splash_interpret", "cudnn")
+    flops = train_flops_per_token(model, length, causal=causal)
+    blocks = flops - 6.0 * model.embed * model.padded_vocab_size
+    scores = blocks - 6.0 * (matmul_parameters(model) - model.embed * model.padded_vocab_size)
+    again = {"none": 0.0, "dots": scores / 3, "full": blocks / 3}[model.remat]
+    return (flops + again) * job.tokens
+
+
+def memory_bytes(job: Job) -> float:
+    """What one device reads from and writes to its memory in a step."""
+    model, share = job.model, Share(job)
+    passes = 3 if model.remat != "full" else 4
+    kernels = share.layer_kernels() * model.layers * passes * job.accumulation
+    # Each product reads its operand and writes its result, forward once and backward twice, again where repeated.
+    stream, heads, mlp = share.length_whole(), share.heads(1), share.mlp(1)
+    ups = 2 if model.activation == "swiglu" else 1
+    products = 4 * stream + 2 * heads * (2 * model.heads + 2 * model.kv_heads) + 2 * mlp * (ups + 1)
+    scores = share.scores(2 if model.attention in ("xla", "reference", "blocked") else 0) * 2
+    activations = (products + scores) * model.layers * passes * job.accumulation
+    logits = share.logits_of_a_part() * 4 * job.accumulation
+    held = share.parameters()
+    adam = 7 * held + 2 * held * job.accumulation
+    return float(kernels + activations + logits + adam)
+
+
+def expected_collectives(job: Job) -> list[Collective]:
+    """What the layout makes the step send, before XLA is asked.
+
+    Kernels gathered over `fsdp` for each pass and their gradients scattered; gradients summed over `data` and
+    `replica`; the stream gathered and scattered around both halves of a block over `tensor`; keys and values gathered
+    over `context`; tokens sent to their experts and back over `expert`.
+    """
+    model, share = job.model, Share(job)
+    parts, layers = job.accumulation, model.layers
+    passes = 2 if model.remat != "full" else 3
+    kernels, gathers = share.layer_kernels(), 2
+    stream = share.length_whole()
+    table = model.padded_vocab_size * model.embed * jnp.dtype(model.dtype).itemsize
+    found: list[Collective] = []
+
+    def add(kind, operation, size, axes, runs):
+        wide = tuple(axis for axis in axes if job.sizes[axis] > 1)
+        if wide and size and runs:
+            one = one_collective(kind, operation, size, job.group(wide), job.interconnect)
+            found.append(one.times(runs))
+
+    tensor = job.sizes["tensor"]
+    add("all-gather", "kernels", kernels, ("fsdp",), gathers * layers * parts)
+    add("reduce-scatter", "gradients of kernels", kernels, ("fsdp",), layers * parts)
+    add("all-gather", "embedding and output matrix", table, ("fsdp", "tensor"), 2 * parts)
+    add("reduce-scatter", "their gradients", table, ("fsdp",), 2 * parts)
+    add("all-gather", "stream before products", stream, ("tensor",), 2 * passes * layers * parts)
+    add("reduce-scatter", "stream after products", stream, ("tensor",), 2 * passes * layers * parts)
+    add("all-reduce", "gradients", share.parameters(), ("replica", "data"), parts)
+    keys = share.heads(2 * model.kv_heads) * job.sizes["context"]
+    add("all-gather", "keys and values", keys, ("context",), (passes + 1) * layers * parts)
+    if getattr(model, "experts", None):
+        places = stream * model.experts_per_token // tensor
+        add("all-to-all", "tokens to experts", places, ("expert",), 2 * passes * layers * parts)
+    return found
