@@ -10,7 +10,6 @@ import jax
 import pytest
 
 from llmjp_jax.corpus import load_mixtures, mixtures
-from llmjp_jax.errors import UserError
 from llmjp_jax.gin_arguments import Arguments
 from llmjp_jax.gin_files import GinFiles
 from llmjp_jax.models import ModelConfig, parameter_count
@@ -267,29 +266,6 @@ def test_every_subset_of_llm_jps_corpora_says_whence_it_comes_and_under_which_li
     for mixture in mixtures._all_mixtures().values():
         for subset in mixture.subsets.values():
             assert mixture.name == "quickstart" or (subset.source and subset.url and subset.licence)
-
-
-@pytest.mark.parametrize(
-    "entries, message",
-    [
-        ({"subsets": {"a": {"source": "x", "size": 3}}}, r"\[subsets.a\] has an unknown field size"),
-        ({"subsets": {"a": {"url": "x"}}}, r"\[subsets.a\] has no field source"),
-        ({"subsets": {}, "other": 1}, "corpus.toml has an unknown field other"),
-        ({"mixtures": {"m": {"weights": {"a": 1}}}}, "names the subset a, which no manifest has"),
-        ({"mixtures": {"m": {"note": "x"}}}, r"\[mixtures.m\] has an unknown field note"),
-        ({"mixtures": {"m": {"like": "n"}}}, "like names n, which no manifest has"),
-        ({"mixtures": {"m": {}}}, r"\[mixtures.m\] has no subsets"),
-        ({"subsets": {"a": {"source": "x"}}, "mixtures": {"m": {"weights": {"a": 0.5}}}},
-         "a = 0.5 must be a positive whole number"),
-        ({"subsets": {"a": {"source": "x"}}, "mixtures": {"m": {"tokenizer": "t", "epochs": {"a": 1}}}},
-         "whose tokens under t no manifest gives"),
-    ],
-)  # fmt: skip
-def test_a_manifest_with_a_field_that_nobody_reads_is_refused(monkeypatch, entries, message):
-    monkeypatch.setattr(mixtures, "manifest_names", lambda: ["corpus"])
-    monkeypatch.setattr(mixtures, "load_manifest", lambda name: entries)
-    with pytest.raises(UserError, match=message):
-        mixtures._all_mixtures.__wrapped__()
 
 
 # Machines.

@@ -15,7 +15,8 @@ integer shares of the training tokens. Both are named once, in one of `data/*.to
     weights = { ja_cc_v2 = 130_047_741_536 }    # or as it stands
 
 Further fields of a mixture: `like` begins with another mixture's subsets; `part` takes the files in CORPORA_DIR/<folder>/<part>/;
-`folds = 10` makes ten mixtures NAME_fold_00 ... NAME_fold_09 of the parts fold_00 ... fold_09.
+`folds = 10` makes ten mixtures NAME_fold_00 ... NAME_fold_09 of the parts fold_00 ... fold_09. Validation files of parts lie
+in the folder of one of them, so that one set is read.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ def write_manifest_weights(cache_dir: str | os.PathLike, mixture: Mixture) -> Pa
     """Writes a manifest's shares for stores that are there already, such as Megatron's own pre-tokenised files.
 
     A subset is one store, CACHE_DIR/<task>/train.bin; or one for each of its files, CACHE_DIR/<task>/<file>/train.bin,
-    which then divide the subset's share by their tokens, as LLM-jp's scripts did with the dumps of Common Crawl.
+    which then divide the subset's share by their tokens, as LLM-jp's scripts did with the dumps of Common Crawl. A
+    subset's validation store lies beside its training store, or beside one of them.
 
     Raises:
       UserError: a subset has no store.
