@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from llmjp_jax.corpus import load_mixtures, mixtures
@@ -196,6 +197,8 @@ def test_vocabularies_are_padded_as_megatron_padded_them(name, rows):
 @pytest.mark.parametrize(
     "name, tokens",
     [
+        ("v1.0/llm_jp_13b", 276_415_119_360 + 27_223_130_112),
+        ("v1.0/llm_jp_1b3", 87_430 * 1_536 * 2_048 + 27_223_130_112),
         ("v2.0/llm_jp_13b", 255_852_544_000),
         *[(f"ablations/exp_{x}", 266_338_304_000) for x in "abcef"],
         *[(f"ablations/exp_{x}", 255_852_544_000) for x in "dg"],
@@ -206,6 +209,19 @@ def test_vocabularies_are_padded_as_megatron_padded_them(name, rows):
 def test_a_recipe_trains_on_the_published_number_of_tokens(name, tokens):
     keywords = recipe(name)
     assert keywords["total_steps"] * keywords["batch_size"] * keywords["sequence_length"] == tokens
+
+
+@pytest.mark.parametrize("name, peak", [("llm_jp_13b", 1e-4), ("llm_jp_1b3", 2e-4)])
+def test_v1_decays_a_second_time_while_it_reads_the_refined_text(name, peak):
+    keywords = recipe(f"v1.0/{name}")
+    optimizer, stages = keywords["optimizer"], keywords["mixture_or_task_name"]
+    assert [stage for stage, _ in stages] == [m.name for m in load_mixtures("corpus_v1")] + ["corpus_v1_refined"]  # fmt: skip
+    folds = sum(steps for _, steps in stages[:-1])
+    assert folds == optimizer.cooldown_start
+    assert folds + stages[-1][1] == keywords["total_steps"] == folds + optimizer.cooldown_steps
+    before, switched, last = optimizer.learning_rate_at(np.array([folds - 1, folds, keywords["total_steps"]]))  # fmt: skip
+    assert float(switched) == pytest.approx(float(before), rel=1e-4) and 0.8 * peak < before < peak
+    assert float(last) == pytest.approx(1e-6)
 
 
 @pytest.mark.parametrize("name", ["v2.0/llm_jp_13b", "llm_jp_3/7b2", "llm_jp_3/172b"])
@@ -253,7 +269,6 @@ def test_every_mixture_and_subset_of_the_manifests_is_some_recipes():
         keywords = arguments("runs/pretrain", "models/tiny", f"data/{name}", "hardware/cpu", **SIZES, **RATES, **(
             {"FOLD_STEPS": 1, "REFINED_STEPS": 1} if name == "corpus_v1" else {}))  # fmt: skip
         used |= set(mixture_names(keywords))
-    used |= {mixture.name for mixture in load_mixtures("corpus_v1")}
     known = mixtures._all_mixtures()
     assert used == set(known)
     read = {subset for mixture in known.values() for subset in mixture.subsets}
