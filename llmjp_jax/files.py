@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all, their checksums, and where the repository lies."""
+"""Files that appear whole or not at all, their checksums, and where the repository lies and stands."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -44,3 +45,14 @@ def sha256_file(path: str | os.PathLike) -> str:
 def repository_root() -> Path:
     """The folder that holds `llmjp_jax/`, `gin_configs/` and `data/`."""
     return Path(__file__).resolve().parents[1]
+
+
+def git_commit() -> str | None:
+    """The commit of the code, with `-dirty` if tracked files were changed since; None outside a clone."""
+    git = ["git", "-C", str(repository_root()), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        # --match of nothing: a tag's name is no commit.
+        found = subprocess.run([*git, "--match="], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

@@ -14,7 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tools.benchmark_machine import commit, machine, versions
+from llmjp_jax.files import git_commit
+from tools.benchmark_machine import machine, versions
 from tools.train_arguments import train_arguments
 
 
@@ -57,7 +58,7 @@ def measure_compile(options: argparse.Namespace, gin_flags: list[str]) -> dict[s
     return {
         "benchmark": "compile",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": options.commit or commit(),
+        "commit": options.commit or git_commit(),
         "machine": surroundings,
         "versions": versions("jax", "jaxlib", "flax", "optax"),
         "device": {"kind": mesh.devices.flat[0].device_kind, "count": mesh.size},

@@ -19,8 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 from llmjp_jax.errors import UserError
+from llmjp_jax.files import git_commit
 from llmjp_jax.inputs import Inputs, TokenStoreWriter, batch_at, open_inputs
-from tools.benchmark_machine import commit, machine, versions
+from tools.benchmark_machine import machine, versions
 
 FAR_STEP = 10_000_000
 # Shares and document length of the synthetic stores: three sources as in the quick start, web pages of 500 tokens.
@@ -65,7 +66,7 @@ def measure_inputs(options: argparse.Namespace) -> dict[str, Any]:
     report = {
         "benchmark": "inputs",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": options.commit or commit(),
+        "commit": options.commit or git_commit(),
         "machine": surroundings,
         "versions": versions("numpy", "torch") if not options.no_peer else versions("numpy"),
         "batch_size": options.batch_size,

@@ -1,33 +1,12 @@
-"""What a benchmark ran on: commit, versions, processor."""
+"""What a benchmark ran on: versions, processor."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
-
-from llmjp_jax.files import repository_root
-
-
-def commit() -> str | None:
-    """The commit of the code, with `-dirty` if tracked files were changed since; None outside a git clone."""
-    command = [
-        "git",
-        "-C",
-        str(repository_root()),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-    ]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
 
 
 def versions(*packages: str) -> dict[str, str]:

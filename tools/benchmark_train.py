@@ -10,7 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tools.benchmark_machine import commit, machine
+from llmjp_jax.files import git_commit
+from tools.benchmark_machine import machine
 from tools.benchmark_process import SideProcess
 
 # glibc's malloc as `llmjp_jax.parallel.keep_freed_memory` sets it; torch gains as much from it.
@@ -63,7 +64,7 @@ def measure_train(options: argparse.Namespace, gin_flags: list[str]) -> dict[str
     report = {
         "benchmark": "train",
         "date": moment,
-        "commit": options.commit or commit(),
+        "commit": options.commit or git_commit(),
         "machine": surroundings,
         **{name: ours.pop(name) for name in ("device", "configuration", "flops_per_token")},
         "rounds": options.rounds,

@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import jax
 import llmjp_jax
 from llmjp_jax.checkpoints import read_run, saved_steps
 from llmjp_jax.errors import UserError
-from llmjp_jax.files import atomic_write, repository_root
+from llmjp_jax.files import atomic_write, git_commit
 from llmjp_jax.inputs import Inputs, Stages
 from llmjp_jax.models import parameter_count, train_flops_per_token
 from llmjp_jax.parallel import MeshConfig
@@ -31,7 +30,7 @@ def run_record(trainer: Trainer, inputs: Inputs | Stages, vocabulary: Vocabulary
     model, length = trainer.model, trainer.sequence_length
     return {
         "llmjp_jax": llmjp_jax.__version__,
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "model": dataclasses.asdict(model),
@@ -140,18 +139,3 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
             changes += _differences(old.get(key), new.get(key), inner)
         return changes
     return [] if old == new else [f"{path} was {old!r} and is {new!r}"]
-
-
-def _git_commit() -> str | None:
-    """The commit of the code, with `+` if files were changed since; None outside a clone."""
-    git = ["git", "-C", str(repository_root())]
-    try:
-        commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        )
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit.stdout.strip() + ("+" if status.stdout.strip() else "")
