@@ -100,4 +100,6 @@ def say(line: str) -> None:
 def _initialize(*arguments, **options) -> None:
     import jax
 
+    # It would take SIGTERM for itself; the training loop has its own way to stop all processes.
+    jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(*arguments, **options)

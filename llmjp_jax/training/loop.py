@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from llmjp_jax.training.metrics import MetricsLog, NullLog, Progress, draw_loss,
 from llmjp_jax.training.optimizer import OptimizerConfig
 from llmjp_jax.training.record import check_continuation, headline, run_record, write_record
 from llmjp_jax.training.start import given_parameters, open_data, restored_state
+from llmjp_jax.training.stop import StopRequest
 from llmjp_jax.training.trainer import Trainer, TrainState
 from llmjp_jax.training.validation import validate
 
@@ -190,14 +190,14 @@ class _Run:
             stop_step=self.total_steps,
             rows=self.trainer.local_rows,
         )
-        with contextlib.closing(batches), _stop_requested() as stop:
+        with contextlib.closing(batches), StopRequest(first_step) as stop:
             for index, batch in batches:
                 step = index + 1
                 state = self.step(state, batch, step)
-                last = step == self.total_steps or stop.received
-                if step % self.checkpoint_period == 0 or last:
+                stopped = stop.after(step)
+                if step % self.checkpoint_period == 0 or step == self.total_steps or stopped:
                     self.save(state, step)
-                if stop.received:
+                if stopped:
                     break
         return state, stop.received
 
@@ -262,32 +262,3 @@ def validated(directory: Path, step: int) -> bool:
     return any(
         r["step"] == step and "validation" in r for r in read_metrics(directory / "metrics.jsonl")
     )
-
-
-class _stop_requested:
-    """While it is open, Ctrl-C and SIGTERM set `received` in place of ending the process; a second one ends it.
-
-    Only in a run of one process: several would stop at different steps and wait for each other.
-    """
-
-    def __init__(self):
-        self.received: str | None = None
-        self._handlers: dict = {}
-
-    def __enter__(self):
-        if jax.process_count() > 1:
-            return self
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._receive)
-        except ValueError:  # not the main thread: whoever started us handles signals
-            pass
-        return self
-
-    def __exit__(self, *error):
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number, frame):
-        self.received = signal.Signals(number).name
-        self.__exit__()
