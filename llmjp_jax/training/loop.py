@@ -17,6 +17,7 @@ from llmjp_jax.errors import UserError
 from llmjp_jax.inputs import Inputs, Stages, TokenStore, prefetch
 from llmjp_jax.models import ModelConfig, train_flops_per_token
 from llmjp_jax.parallel import MeshConfig, keep_freed_memory, make_mesh, peak_flops
+from llmjp_jax.training.compilation import keep_programs
 from llmjp_jax.training.metrics import MetricsLog, NullLog, Progress, draw_loss, read_metrics
 from llmjp_jax.training.optimizer import OptimizerConfig
 from llmjp_jax.training.record import check_continuation, headline, run_record, write_record
@@ -69,6 +70,8 @@ def train(
     evaluation: EvaluationConfig | None = None,
     initial_checkpoint_path: str | None = None,
     allocator: str = "system",
+    compiler_options: Mapping[str, Any] | None = None,
+    compilation_cache: str | None = "auto",
     operative_config: str | None = None,
 ) -> TrainState:
     """Trains, or goes on training, the run in `model_dir`; the same arguments always give the same losses.
@@ -87,6 +90,9 @@ def train(
       checkpoints, evaluation: when to save and to validate.
       initial_checkpoint_path: a Hugging Face or run directory whose parameters the run starts from.
       allocator: 'keep' holds on to freed host memory between steps (CPU; `parallel.keep_freed_memory`).
+      compiler_options: see `Trainer`.
+      compilation_cache: the folder that keeps compiled programs for the next start, 'auto' the user's own; None:
+        nowhere (`compilation.keep_programs`).
       operative_config: the gin text of the run, to be saved beside it.
 
     Returns:
@@ -102,6 +108,7 @@ def train(
         raise UserError(f"train.allocator = {allocator!r} must be 'system' or 'keep'")
     if allocator == "keep":
         keep_freed_memory()
+    cache_trouble = keep_programs(compilation_cache, model_dir)
 
     # What is to be done: everything that can be wrong is found before anything is written.
     tokenizer, inputs, validation = open_data(
@@ -112,7 +119,7 @@ def train(
     trainer = Trainer(
         model=model, optimizer=optimizer, mesh=make_mesh(mesh), batch_size=batch_size,
         sequence_length=sequence_length, layout=layout, seed=seed, accumulation=accumulation, z_loss=z_loss,
-        document_mask=document_mask,
+        document_mask=document_mask, compiler_options=compiler_options,
     )  # fmt: skip
     record = run_record(trainer, inputs, tokenizer, total_steps, initial_checkpoint_path)
     directory, checkpoints = Path(model_dir), checkpoints or CheckpointConfig()
@@ -125,6 +132,8 @@ def train(
     state = restored_state(trainer, store, begun) if begun else trainer.initial_state(given)
     progress = Progress(total_steps, quiet=jax.process_index() != 0)
     progress.say(headline(record, mesh, begun))
+    if cache_trouble:
+        progress.say(cache_trouble)
     log = MetricsLog(directory, begun) if jax.process_index() == 0 else NullLog()
 
     # The steps.

@@ -46,6 +46,7 @@ def run_record(trainer: Trainer, inputs: Inputs | Stages, vocabulary: Vocabulary
             "processes": jax.process_count(),
         },
         "accumulation": trainer.accumulation,
+        "compiler_options": dict(trainer.compiler_options or {}),
         "total_steps": total_steps,
         "total_tokens": total_steps * trainer.batch_size * length,
         "vocabulary": str(vocabulary.path),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,7 @@ from llmjp_jax.parallel import (
     partition_spec,
     replicated,
 )
+from llmjp_jax.training.compilation import check_compiler_options
 from llmjp_jax.training.optimizer import OptimizerConfig
 from llmjp_jax.training.sizes import check_sizes
 
@@ -53,6 +55,7 @@ class Trainer:
       accumulation: parts of the batch that are computed one after another before the update.
       z_loss: see `models.token_losses`.
       document_mask: attention stays within documents and positions restart in each.
+      compiler_options: what XLA is told when it compiles the step (xla_... names): how it computes, not what.
     """
 
     model: ModelConfig
@@ -65,6 +68,7 @@ class Trainer:
     accumulation: int = 1
     z_loss: float = 0.0
     document_mask: bool = False
+    compiler_options: Mapping[str, Any] | None = None
 
     def __post_init__(self):
         check_sizes(
@@ -76,6 +80,7 @@ class Trainer:
         part = (self.batch_size // self.accumulation, self.sequence_length)
         for names in (("batch", "length"), ("batch", "stream_length")):
             partition_spec(names, part, self.mesh, complete_layout(self.layout))
+        check_compiler_options(self.compiler_options or {}, self.mesh)
 
     @functools.cached_property
     def decoder_config(self) -> ModelConfig:
@@ -179,6 +184,7 @@ class Trainer:
         return jax.jit(
             self._step, donate_argnums=0, in_shardings=(self.state_shardings, batch),
             out_shardings=(self.state_shardings, replicated(self.mesh)),
+            compiler_options=dict(self.compiler_options or {}),
         )  # fmt: skip
 
     @functools.cached_property
