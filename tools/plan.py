@@ -108,13 +108,14 @@ def _search(job, top: int):
 
 
 def _write(output: Path, lines: list[str], records: list[dict], given: list[str]) -> None:
-    from tools.benchmark_machine import commit, versions
+    from llmjp_jax.files import git_commit
+    from tools.benchmark_machine import versions
 
     command = "python tools/plan.py " + shlex.join(given)
     made = {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "commit": commit(),
+        "commit": git_commit(),
         "versions": versions(*_PACKAGES),
     }
     with atomic_write(output, "w") as file:
