@@ -69,7 +69,6 @@ def run(options: argparse.Namespace, gin_flags: list[str], given: list[str]) -> 
         lines, records = _search(job, options.top)
     else:
         lines, records = plan.plan(job)
-    print("\n".join(lines))
     if output:
         _write(output, lines, records, given)
 
@@ -104,6 +103,7 @@ def _search(job, top: int):
             f"XLA refused all {len(tried)} layouts that were tried: {best.outcome.message}"
         )
     lines = [*plan.ranking_lines(tried), "", *plan.tried_lines(best)]
+    print("\n".join(lines))
     return lines, [plan.record(one) for one in tried]
 
 

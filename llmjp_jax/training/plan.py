@@ -34,8 +34,7 @@ def dry_run(**arguments: Any) -> None:
     """
     # A plan needs no device, and on a machine that has some they may be in use.
     jax.config.update("jax_platforms", "cpu")
-    lines, _ = plan(Job.of(arguments))
-    print("\n".join(lines))
+    plan(Job.of(arguments))
 
 
 def tell(text: str) -> None:
@@ -43,32 +42,51 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def plan(job: Job, say: Say = tell) -> tuple[list[str], list[dict[str, Any]]]:
-    """The plan, a line each, and what of it a program may want to read; see `record`.
+def show(text: str) -> None:
+    """A line of the plan, on standard output."""
+    print(text, flush=True)
+
+
+def plan(job: Job, say: Say = tell, show: Say = show) -> tuple[list[str], list[dict[str, Any]]]:
+    """Shows the plan line by line, the estimates before XLA is asked.
+
+    Returns:
+      The lines, and what of them a program may want to read; see `record`.
 
     Raises:
       UserError: see `dry_run`; a refused step's error has XLA's figure and the nearest layout that fits.
     """
+    lines: list[str] = []
+
+    def add(more: list[str]) -> None:
+        lines.extend(more)
+        for line in more:
+            show(line)
+
+    add([*run_lines(job), *memory_lines(job), *hour_lines(job)])
     if job.topology is None:
         why = f"{job.device_kind} is" if job.device_kind else "the devices are"
-        last = (
-            f"XLA              not asked: {why} no TPU topology; memory above is an estimate alone"
+        add(
+            [
+                f"XLA              not asked: {why} no TPU topology; memory above is an estimate alone"
+            ]
         )
-        return [*run_lines(job), *memory_lines(job), *hour_lines(job), last], []
+        return lines, []
     say(
-        f"compiling the train step for {job.device_count} x {job.device_kind}; 13B take a minute or a few"
+        f"compiling the step for {job.device_count} x {job.device_kind}; 13B take a minute or a few"
     )
     tried = attempt(estimate(job), say)
     if isinstance(tried.outcome, Refused):
         raise UserError(refusal_sentence(job, tried.outcome, nearest(job, say)))
-    return tried_lines(tried), [record(tried)]
+    add([*xla_lines(tried), *roofline_lines(job, tried.reached)])
+    return lines, [record(tried)]
 
 
 def tried_lines(tried: Tried) -> list[str]:
     """The whole plan of a layout that XLA has compiled."""
     job = tried.candidate.job
     return [
-        *run_lines(job), *memory_lines(job), *xla_lines(tried), *roofline_lines(job, tried.reached), *hour_lines(job),
+        *run_lines(job), *memory_lines(job), *hour_lines(job), *xla_lines(tried), *roofline_lines(job, tried.reached),
     ]  # fmt: skip
 
 
@@ -139,13 +157,13 @@ def xla_lines(tried: Tried) -> list[str]:
         network = f", {one.network_bytes / _GIB:.2f} GiB over DCN" if one.network_bytes else ""
         lines.append(
             f"sends            {one.bytes / _GIB:9.2f} GiB per device: {one.kind} ({runs}{network}), "
-            f"{one.seconds:.2f} s at full speed"
+            f"{one.seconds:.3g} s at full speed"
         )
     if not found.collectives:
         lines.append("sends            nothing")
     largest = sorted(found.collectives, key=lambda one: -one.seconds - (one.network_seconds or 0))
     lines += [
-        f"largest          {one.seconds:9.2f} s: {one.kind} of {one.operation}"
+        f"largest          {one.seconds:9.3g} s: {one.kind} of {one.operation}"
         for one in largest[:3]
     ]
     if found.rematerialized:
@@ -161,12 +179,12 @@ def xla_lines(tried: Tried) -> list[str]:
 
 def roofline_lines(job: Job, reached: Roofline) -> list[str]:
     """The bounds of a step's time, with what they take for granted."""
-    network = "not known" if reached.network is None else f"{reached.network:.2f}"
+    network = "not known" if reached.network is None else f"{reached.network:.3g}"
     speeds = [job.tokens / seconds for seconds in (reached.in_turn, reached.overlapped)]
     return [
-        f"roofline         compute {reached.compute:.2f} s, memory {reached.memory:.2f}, links {reached.links:.2f}, "
+        f"roofline         compute {reached.compute:.3g} s, memory {reached.memory:.3g}, links {reached.links:.3g}, "
         f"DCN {network}: bound by {reached.bound}",
-        f"roofline         step {reached.overlapped:.2f} s overlapped, {reached.in_turn:.2f} s in turn: MFU (causal) "
+        f"roofline         step {reached.overlapped:.3g} s overlapped, {reached.in_turn:.3g} s in turn: MFU (causal) "
         f"{reached.utilisation(reached.overlapped):.0%} and {reached.utilisation(reached.in_turn):.0%}, "
         f"{speeds[0]:,.0f} to {speeds[1]:,.0f} tokens/s",
         f"roofline         {job.data_sheet.source}",

@@ -167,8 +167,8 @@ def verdict(tried: Tried) -> str:
         return tried.outcome.message
     limit = memory_limit(tried.candidate.job) / 2**30
     return (
-        f"fits: peak {tried.outcome.peak / 2**30:.2f} of {limit:.2f} GiB, step {tried.reached.overlapped:.2f} to "
-        f"{tried.reached.in_turn:.2f} s at full speed, bound by {tried.reached.bound}"
+        f"fits: peak {tried.outcome.peak / 2**30:.2f} of {limit:.2f} GiB, step {tried.reached.overlapped:.3g} to "
+        f"{tried.reached.in_turn:.3g} s at full speed, bound by {tried.reached.bound}"
     )
 
 

@@ -59,7 +59,7 @@ def silent(text: str) -> None:
 
 def test_without_a_topology_the_estimate_stands_alone_and_says_so():
     job = make_job(mesh={"data": 1, "fsdp": -1, "device_kind": "NVIDIA H200", "device_count": 8})
-    lines, records = plan.plan(job, silent)
+    lines, records = plan.plan(job, silent, silent)
     text = "\n".join(lines)
     assert records == []
     assert f"{parameter_count(job.model):,} parameters" in text
@@ -185,7 +185,7 @@ def test_what_xla_refused_comes_after_what_fits_and_faster_comes_first():
 def test_the_step_is_compiled_for_a_slice_that_is_not_there():
     job = make_job({"remat": "full", "loss_chunks": 2})
     said = []
-    lines, (record,) = plan.plan(job, said.append)
+    lines, (record,) = plan.plan(job, said.append, silent)
     text = "\n".join(lines)
     assert "4 x TPU v5 lite (1 x v5e:2x2): fsdp 2, tensor 2" in text
     assert record["fits"] and 0 < record["xla"]["arguments"] < record["xla"]["peak"] < 0.1 * GIB
@@ -206,9 +206,11 @@ def test_a_step_that_does_not_fit_is_refused_with_xla_s_figure_and_the_nearest_l
         {"remat": "none"}, {"topology": "v5e:2x2", "data": 1, "fsdp": 4},
         sequence_length=1024, batch_size=4096, accumulation=1,
     )  # fmt: skip
+    shown = []
     with pytest.raises(UserError) as caught:
-        plan.plan(job, silent)
+        plan.plan(job, silent, shown.append)
     sentence = str(caught.value)
+    assert any("at the fullest moment" in line for line in shown), "the estimate comes first"
     assert "does not fit v5e:2x2: XLA says 'RESOURCE_EXHAUSTED" in sentence
     assert "(15.75G)" in sentence or "of 15.75G" in sentence
     assert "the nearest layout that fits is" in sentence
