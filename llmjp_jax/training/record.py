@@ -17,7 +17,7 @@ from llmjp_jax.errors import UserError
 from llmjp_jax.files import atomic_write, git_commit
 from llmjp_jax.inputs import Inputs, Stages
 from llmjp_jax.models import parameter_count, train_flops_per_token
-from llmjp_jax.parallel import MeshConfig
+from llmjp_jax.parallel import MeshConfig, Topology
 from llmjp_jax.tokenizer import Vocabulary, save_tokenizer
 from llmjp_jax.training.trainer import Trainer
 
@@ -127,9 +127,10 @@ def headline(record: dict, mesh: MeshConfig, begun: int) -> str:
         f"{record['parameters']:,} parameters on {count} x {kind}, mesh {record['mesh']}; "
         f"steps {begun} to {record['total_steps']}"
     )
-    if mesh.device_kind in (None, kind):
+    made_for = Topology(mesh.topology).device_kind if mesh.topology else mesh.device_kind
+    if made_for in (None, kind):
         return line
-    return f"{line}\nthe configuration was made for {mesh.device_kind}, this is {kind}"
+    return f"{line}\nthe configuration was made for {mesh.topology or made_for}, this is {kind}"
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:
