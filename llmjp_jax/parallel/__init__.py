@@ -4,8 +4,8 @@ from llmjp_jax.parallel.collectives import (
     Collective,
     Interconnect,
     by_kind,
-    collectives,
     one_collective,
+    read_collectives,
 )
 from llmjp_jax.parallel.devices import DataSheet, data_sheet, keep_freed_memory, peak_flops
 from llmjp_jax.parallel.layout import (
@@ -33,7 +33,7 @@ __all__ = [
     "batch_sharding",
     "by_kind",
     "caught_log",
-    "collectives",
+    "read_collectives",
     "complete_layout",
     "data_sheet",
     "keep_freed_memory",

@@ -103,7 +103,7 @@ class Collective:
         )  # fmt: skip
 
 
-def collectives(text: str, interconnect: Interconnect) -> list[Collective]:
+def read_collectives(text: str, interconnect: Interconnect) -> list[Collective]:
     """Every collective of a compiled program's text, with how often a step runs it."""
     seen, found = set(), []
     for instruction, computation, loops in Program.parse(text).walk():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import jax
 
-from llmjp_jax.parallel import Collective, caught_log, collectives, rematerialized
+from llmjp_jax.parallel import Collective, caught_log, read_collectives, rematerialized
 from llmjp_jax.training.plan_job import Job
 
 # XLA says it in one of these ways: before it has assigned memory, and after.
@@ -85,7 +85,7 @@ def compile_step(
         peak=memory.peak_memory_in_bytes,
         trace_seconds=traced - start,
         compile_seconds=compile_seconds,
-        collectives=collectives(compiled.as_text(), interconnect),
+        collectives=read_collectives(compiled.as_text(), interconnect),
         rematerialized=rematerialized(log),
     )
 

@@ -60,10 +60,10 @@ def attempt(candidate: Candidate, say: Callable[[str], None]) -> Tried:
     return Tried(candidate, outcome, roofline(candidate.job, by_kind(outcome.collectives)))
 
 
-def candidates(job: Job, loss_chunks: tuple[int, ...] = ()) -> list[Candidate]:
+def candidates(job: Job, loss_chunks: tuple[int, ...] = (1, 4, 16)) -> list[Candidate]:
     """Every layout of the job's devices that its sizes allow and that, by estimate, fits.
 
-    Mesh shapes (data, fsdp, tensor; context and expert as asked for), remat, parts of a batch, and `loss_chunks`.
+    Mesh shapes (data, fsdp, tensor; context and expert as asked for), remat, parts of a batch, and chunks of the loss.
     """
     limit = memory_limit(job) * _TOLERANCE
     found = []
@@ -73,7 +73,7 @@ def candidates(job: Job, loss_chunks: tuple[int, ...] = ()) -> list[Candidate]:
         )
         for remat in _REMAT:
             for accumulation in _powers_of_two(rows):
-                for chunks in loss_chunks or (job.model.loss_chunks,):
+                for chunks in loss_chunks:
                     try:
                         changed = job.changed(
                             mesh=mesh,
@@ -94,7 +94,7 @@ def memory_limit(job: Job) -> float:
 
 
 def ranked(found: list[Candidate]) -> list[Candidate]:
-    """The fastest by estimate first; of each mesh and remat only its best number of parts."""
+    """The fastest by estimate first; of each mesh and remat only its best parts and chunks."""
     best: dict[tuple, Candidate] = {}
     for candidate in sorted(found, key=lambda c: c.expected.in_turn):
         best.setdefault((*candidate.job.sizes.values(), candidate.job.model.remat), candidate)

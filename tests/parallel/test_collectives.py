@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmjp_jax.parallel import Interconnect, by_kind, collectives, data_sheet, one_collective
+from llmjp_jax.parallel import Interconnect, by_kind, data_sheet, one_collective, read_collectives
 from llmjp_jax.parallel.hlo import Program
 
 TEXT = (Path(__file__).parent / "small_program.txt").read_text()
@@ -20,7 +20,7 @@ def links():
 
 
 def test_each_collective_counts_as_often_as_its_loops_run_it(links):
-    sums = {one.kind: one for one in by_kind(collectives(TEXT, links))}
+    sums = {one.kind: one for one in by_kind(read_collectives(TEXT, links))}
     assert sums["all-gather"].runs == 5  # one channel in two pieces, in a loop of five
     assert sums["reduce-scatter"].runs == 5  # an all-reduce within a fusion of that name
     assert sums["all-reduce"].runs == 1
@@ -29,7 +29,7 @@ def test_each_collective_counts_as_often_as_its_loops_run_it(links):
 
 
 def test_a_device_sends_what_a_ring_makes_it_send(links):
-    sums = {one.kind: one for one in by_kind(collectives(TEXT, links))}
+    sums = {one.kind: one for one in by_kind(read_collectives(TEXT, links))}
     # bf16[1024,1024] gathered from 4 devices: three quarters of 2 MiB arrive, and as much is sent.
     assert sums["all-gather"].bytes == 5 * 2 * MIB * 3 / 4
     # f32[1024,512] scattered over 2, and summed over all 8 twice round.
@@ -40,7 +40,7 @@ def test_a_device_sends_what_a_ring_makes_it_send(links):
 
 def test_a_loop_that_cannot_be_counted_is_said(links):
     text = TEXT.replace("s32[] constant(5)", "s32[] parameter(1)")
-    sums = {one.kind: one for one in by_kind(collectives(text, links))}
+    sums = {one.kind: one for one in by_kind(read_collectives(text, links))}
     assert sums["all-gather"].runs == 1 and not sums["all-gather"].certain
     assert sums["all-reduce"].certain, "it stands in no loop"
 
@@ -71,7 +71,7 @@ def test_the_count_of_a_loop_is_that_of_its_counter(start, stop, step, count):
 )
 def test_groups_are_read_however_they_are_written(groups, size, links):
     text = TEXT.replace("replica_groups=[1,8]<=[8]", f"replica_groups={groups}")
-    sums = {one.kind: one for one in by_kind(collectives(text, links))}
+    sums = {one.kind: one for one in by_kind(read_collectives(text, links))}
     assert sums["all-reduce"].bytes == 2 * MIB * 2 * (size - 1) / size
 
 
