@@ -187,7 +187,7 @@ def batch_at(inputs: Inputs | Stages, step: int, rows: slice = slice(None)) -> B
     stream = np.empty((len(selected), one.sequence_length + 1), np.int32)
     begins = np.zeros(stream.shape, bool)
     for row, (source, sample) in enumerate(zip(sources, samples, strict=True)):
-        one.samples.samples[source].read(
+        one.samples.of_source[source].read(
             sample, stream[row], begins[row] if one.document_mask else None
         )
     return arrays_of(stream, begins)
@@ -224,7 +224,7 @@ def steps_of_document(
     epochs, samples = tuple(epochs), []
     for stage in inputs.stages:
         order = stage.inputs.samples
-        for t, held in enumerate(order.samples):
+        for t, held in enumerate(order.of_source):
             if held.source.name != source_name:
                 continue
             documents = len(held.source.store)
@@ -245,7 +245,7 @@ def _stage_at(inputs: Inputs | Stages, step: int) -> Stage:
 
 
 def _sample(order: Order, step: int, row: int, source: int, epoch: int, sample: int) -> Sample:
-    held = order.samples[source]
+    held = order.of_source[source]
     return Sample(step, row, held.source.name, epoch, sample, held.spans(sample))
 
 

@@ -67,7 +67,7 @@ class Order:
     def __init__(
         self, mix: Mix, samples: Sequence[Samples], size: int | None, identity: dict[str, Any]
     ):
-        self.samples, self.identity = tuple(samples), identity
+        self.of_source, self.identity = tuple(samples), identity
         self._mix, self._size = mix, size
         self._placed = functools.lru_cache(_BLOCKS_KEPT)(self._place_block)
 
@@ -91,7 +91,7 @@ class Order:
 
     def find(self, source: int, document: int, epochs: Iterable[int]) -> list[Found]:
         """Every sample of these epochs of a source with a token of the document."""
-        within, epochs, samples = self.samples[source].find(document, epochs)
+        within, epochs, samples = self.of_source[source].find(document, epochs)
         index = self._mix.find(source, within)
         found = [
             Found(*numbers)
@@ -104,7 +104,7 @@ class Order:
         count = _BLOCK if self._size is None else min(_BLOCK, self._size - first)
         source, within = self._mix.deal(first, count)
         placed = np.stack([source, np.zeros_like(source), np.zeros_like(source)])
-        for t, samples in enumerate(self.samples):
+        for t, samples in enumerate(self.of_source):
             mine = np.flatnonzero(source == t)
             if mine.size:
                 placed[1, mine], placed[2, mine] = samples.pick(within[mine])

@@ -78,12 +78,13 @@ def _build(folder: Path, identity: dict, build: Callable[[Path], None], alone: b
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         temporary.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
+        if _opened(folder, identity) is None:
+            shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was first
-                raise
+    except OSError as error:
+        # Where there are no locks, another process may have been first.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -111,6 +112,14 @@ def _slow(place: Path) -> None:
     assert_right(stored_arrays(place, IDENTITY, slow))
 
 
+def _without_locks(place: Path) -> None:
+    def no_locks(*_) -> None:
+        raise OSError("no locks")
+
+    fcntl.flock = no_locks
+    _slow(place)
+
+
 def processes(target, count: int, place: Path) -> list[int]:
     context = multiprocessing.get_context("spawn")
     started = [context.Process(target=target, args=(place,)) for _ in range(count)]
@@ -131,6 +140,12 @@ def test_a_killed_build_is_cleared_away(tmp_path):
 def test_of_several_processes_one_builds(tmp_path):
     assert processes(_slow, 3, tmp_path / "s.order") == [0, 0, 0]
     assert builds(tmp_path) == 1
+
+
+def test_without_locks_every_process_has_the_right_arrays(tmp_path):
+    assert processes(_without_locks, 3, tmp_path / "s.order") == [0, 0, 0]
+    assert_right(stored_arrays(tmp_path / "s.order", IDENTITY, build))
+    assert not list(tmp_path.glob(".s.order.*.tmp"))
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
