@@ -98,6 +98,8 @@ def _train_flags(commands) -> None:
         help="untimed first steps, whose losses are printed and compared (5)")  # fmt: skip
     add("--peer", choices=("hf",), default="hf", help="whom to compare with (hf)")
     add("--no_peer", action="store_true", help="measure ours alone")
+    add("--one_at_a_time", action="store_true",
+        help="the peer after ours, not in turns: where one device cannot hold both")  # fmt: skip
     add("--compile_mode", default="default", metavar="MODE",
         help="of the peer's torch.compile: default, reduce-overhead, max-autotune ...; none: eager")  # fmt: skip
     _threads(add)

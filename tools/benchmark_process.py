@@ -53,6 +53,7 @@ class SideProcess:
         return self._reply()
 
     def close(self) -> None:
+        """Ends the process; a second time does nothing."""
         self._process.stdin.close()
         self._process.wait()
 

@@ -37,30 +37,9 @@ def measure_train(options: argparse.Namespace, gin_flags: list[str]) -> dict[str
     """
     moment = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     surroundings = machine(options.threads)
-    sides: dict[str, SideProcess] = {}
     with tempfile.TemporaryDirectory(prefix="benchmark") as directory:
-        common = {"threads": options.threads, "directory": directory}
-        steps = options.warmup + options.rounds * options.steps
-        try:
-            sides["ours"] = SideProcess(
-                "benchmark_ours.py",
-                common | {"gin_flags": gin_flags, "steps": steps, "peer": not options.no_peer},
-                # Both sides hold memory of one GPU: neither may take it all in advance.
-                {} if options.no_peer else {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
-            )
-            if not options.no_peer:
-                keeps = sides["ours"].description["configuration"]["keeps_freed_memory"]
-                sides["hf"] = SideProcess(
-                    "benchmark_hf.py",
-                    common | {"compile_mode": options.compile_mode},
-                    _KEEP_FREED_MEMORY if keeps else {},
-                )
-            first = {name: side.run(options.warmup) for name, side in sides.items()}
-            turns = _turns(sides, options.rounds, options.steps)
-        finally:
-            for side in sides.values():
-                side.close()
-    ours = sides["ours"].description
+        descriptions, first, turns = _measured(options, gin_flags, directory)
+    ours = descriptions["ours"]
     report = {
         "benchmark": "train",
         "date": moment,
@@ -69,22 +48,54 @@ def measure_train(options: argparse.Namespace, gin_flags: list[str]) -> dict[str
         **{name: ours.pop(name) for name in ("device", "configuration", "flops_per_token")},
         "rounds": options.rounds,
         "steps_per_round": options.steps,
+        "one_at_a_time": options.one_at_a_time,
     }
-    for name, side in sides.items():
-        report[name] = _summary(report, side.description, first[name], turns[name])
+    for name, description in descriptions.items():
+        report[name] = _summary(report, description, first[name], turns[name])
     if not options.no_peer:
         report["hf"]["compile_mode"] = options.compile_mode
         report["comparison"] = _comparison(report["ours"], report["hf"], turns)
     return report
 
 
-def _turns(sides: dict[str, SideProcess], rounds: int, steps: int) -> dict[str, list[dict]]:
-    """The answers of each side, round by round; who begins changes from round to round."""
-    turns: dict[str, list[dict]] = {name: [] for name in sides}
-    for number in tqdm(range(rounds), desc="rounds", leave=False):
-        for name in list(sides) if number % 2 == 0 else reversed(sides):
-            turns[name].append(sides[name].run(steps))
-    return turns
+def _measured(options: argparse.Namespace, gin_flags: list[str], directory: str):
+    """Each side's description, its untimed first steps, and its turns, by its name."""
+    names = ["ours"] if options.no_peer else ["ours", "hf"]
+    sides: dict[str, SideProcess] = {}
+    first, turns = {}, {name: [] for name in names}
+    together = not (options.no_peer or options.one_at_a_time)
+    groups = [names] if together else [[name] for name in names]
+    try:
+        for group in groups:
+            for name in group:
+                sides[name] = _side(name, options, gin_flags, directory, sides)
+                first[name] = sides[name].run(options.warmup)
+            for number in tqdm(range(options.rounds), desc="rounds", leave=False):
+                # Who begins changes from round to round.
+                for name in group if number % 2 == 0 else reversed(group):
+                    turns[name].append(sides[name].run(options.steps))
+            for name in group:
+                sides[name].close()
+    finally:
+        for side in sides.values():
+            side.close()
+    return {name: side.description for name, side in sides.items()}, first, turns
+
+
+def _side(name, options, gin_flags, directory, sides) -> SideProcess:
+    """The process of a side; the peer's comes after ours, whose weights and job it reads."""
+    common = {"threads": options.threads, "directory": directory}
+    if name == "ours":
+        steps = options.warmup + options.rounds * options.steps
+        given = common | {"gin_flags": gin_flags, "steps": steps, "peer": not options.no_peer}
+        # Where both sides hold memory of one GPU, neither may take it all in advance.
+        alone = options.no_peer or options.one_at_a_time
+        return SideProcess(
+            "benchmark_ours.py", given, {} if alone else {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        )
+    keeps = sides["ours"].description["configuration"]["keeps_freed_memory"]
+    given = common | {"compile_mode": options.compile_mode}
+    return SideProcess("benchmark_hf.py", given, _KEEP_FREED_MEMORY if keeps else {})
 
 
 def _summary(report: dict, description: dict, first: dict, turns: list[dict]) -> dict[str, Any]:

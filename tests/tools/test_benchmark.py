@@ -37,11 +37,12 @@ def benchmark(*flags: str, command: str = "train") -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
-def test_both_sides_have_the_same_losses_from_the_same_weights(tmp_path):
+@pytest.mark.parametrize("turns", [[], ["--one_at_a_time"]], ids=["in turns", "one at a time"])
+def test_both_sides_have_the_same_losses_from_the_same_weights(tmp_path, turns):
     pytest.importorskip("transformers")
     output = tmp_path / "report.json"
     finished = benchmark(*SMALL, "--warmup=6", "--compile_mode=none", "--gin.training.train.accumulation=2",
-                         f"--output={output}")  # fmt: skip
+                         f"--output={output}", *turns)  # fmt: skip
     assert finished.returncode == 0, finished.stderr
     report = json.loads(finished.stdout)
     assert report == json.loads(output.read_text())
