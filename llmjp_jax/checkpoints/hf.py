@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints, both ways: GPT2LMHeadModel and LlamaForCausalLM as safetensors.
+"""Hugging Face checkpoints, both ways: GPT2LMHeadModel, LlamaForCausalLM and MixtralForCausalLM as safetensors.
 
 Both directions go array by array, so host memory stays near one copy of the model. Which tensor is which is in
 `hf_layouts.py`, config.json in `hf_config.py`, the file format in `safetensors_files.py`.
@@ -29,7 +29,6 @@ from llmjp_jax.checkpoints.hf_layouts import (
     Row,
     Shape,
     flatten,
-    layer_shape,
     rows_of,
     unflatten,
 )
@@ -51,7 +50,7 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 def load_hf(directory: str | os.PathLike, mesh: jax.sharding.Mesh | None = None,
             dtype: str | None = None, layout: Any = None) -> tuple[ModelConfig, Decoder]:  # fmt: skip
-    """Loads a Hugging Face GPT-2 or Llama model from its directory.
+    """Loads a Hugging Face GPT-2, Llama or Mixtral model from its directory.
 
     Args:
       directory: holds config.json and model.safetensors, or its shards with model.safetensors.index.json.
@@ -70,19 +69,20 @@ def load_hf(directory: str | os.PathLike, mesh: jax.sharding.Mesh | None = None,
     shapes = {path: leaf.shape for path, leaf in flatten(abstract).items()}
     rows = rows_of(family, shapes)
     tensors = _full_names(family, read_headers(directory))
-    _check_tensors(rows, shapes, tensors, config, directory)
+    named = [(row, row.names(shapes[row.parameters[0]])) for row in rows]
+    _check_tensors(named, shapes, tensors, config, directory)
     target = _one_dtype(
         {f"{tensor.file}: tensor {name}": tensor.dtype for name, tensor in tensors.items()}, dtype
     )
     shardings = _shardings(config, mesh, layout, shapes)
     leaves = {}
     with _progress("load", sum(tensor.nbytes for tensor in tensors.values()), "B") as bar:
-        for row in rows:
-            stored = [tensors[name] for name in row.names(config.layers)]
+        for row, names in named:
+            stored = {numbers: tensors[name] for numbers, name in names.items()}
             for path in row.parameters:
                 read = functools.partial(_read, row, path, shapes[path], stored, target)
                 leaves[path] = _place(shapes[path], shardings[path], target, read)
-            bar.update(sum(tensor.nbytes for tensor in stored))
+            bar.update(sum(tensor.nbytes for tensor in stored.values()))
     return config, assemble(definition, unflatten(leaves))
 
 
@@ -114,7 +114,7 @@ def save_hf(model: Decoder, config: ModelConfig, directory: str | os.PathLike, v
     rows = rows_of(family, {path: array.shape for path, array in parameters.items()})
     special = _special_ids(vocabulary)
     with new_directory(Path(directory), overwrite) as temporary:
-        _write_weights(temporary, rows, parameters, stored_dtype, config.layers, max_shard_bytes)
+        _write_weights(temporary, rows, parameters, stored_dtype, max_shard_bytes)
         _write_json(temporary / "config.json", write_config(config, str(stored_dtype), special))
         _write_json(temporary / "generation_config.json", special)
         if vocabulary is not None:
@@ -159,14 +159,12 @@ def _full_names(family: str, tensors: dict[str, StoredTensor]) -> dict[str, Stor
     }
 
 
-def _check_tensors(rows: list[Row], shapes: dict[str, Shape], tensors: dict[str, StoredTensor],
+def _check_tensors(named: list[tuple[Row, dict]], shapes: dict[str, Shape], tensors: dict[str, StoredTensor],
                    config: ModelConfig, directory: Path) -> None:  # fmt: skip
     """Raises UserError unless the files have exactly the tensors that the config asks for."""
     expected = {}
-    for row in rows:
-        path = row.parameters[0]
-        shape = row.file_shape(layer_shape(path, shapes[path]))
-        expected |= dict.fromkeys(row.names(config.layers), shape)
+    for row, names in named:
+        expected |= dict.fromkeys(names.values(), row.file_shape(shapes[row.parameters[0]]))
     for name, shape in expected.items():
         if name not in tensors:
             near = difflib.get_close_matches(name, set(tensors) - set(expected), 1)
@@ -181,7 +179,7 @@ def _check_tensors(rows: list[Row], shapes: dict[str, Shape], tensors: dict[str,
             raise UserError(f"{stored.file}: tensor {stored.name} is {stored.dtype}, not floating point; "
                             "quantised models cannot be loaded, take the original")  # fmt: skip
     if config.tied_embeddings and (head := tensors.pop("lm_head.weight", None)):
-        embedding = tensors[next(row.name for row in rows if row.parameters == ("embed/tokens",))]
+        embedding = tensors[next(row.name for row, _ in named if row.parameters == ("embed/tokens",))]
         if head.shape != embedding.shape or not np.array_equal(head.read(), embedding.read()):
             raise UserError(f"{head.file}: tensor lm_head.weight differs from {embedding.name}, though config.json ties "
                             "them; set tie_word_embeddings to false in config.json")  # fmt: skip
@@ -200,16 +198,16 @@ def _shardings(config: ModelConfig, mesh: jax.sharding.Mesh | None, layout: Any,
     return flatten(parameter_shardings(config, mesh, layout))
 
 
-def _read(row: Row, path: str, shape: Shape, stored: list[StoredTensor], dtype: np.dtype,
+def _read(row: Row, path: str, shape: Shape, stored: dict[tuple[int, ...], StoredTensor], dtype: np.dtype,
           index: tuple[slice, ...]) -> np.ndarray:  # fmt: skip
-    """The part `index` of a parameter of ours, from the tensors of its layers."""
-    parts = [len(range(*part.indices(size))) for part, size in zip(index, shape, strict=True)]
-    array = np.empty(parts, dtype)
-    if not path.startswith("blocks/"):
-        _copy(array, row.to_ours(stored[0].read(), path, shape)[index], row)
-        return array
-    for place, layer in enumerate(range(*index[0].indices(shape[0]))):
-        _copy(array[place], row.to_ours(stored[layer].read(), path, shape[1:])[index[1:]], row)
+    """The part `index` of a parameter of ours, from its tensors."""
+    ranges = [range(*part.indices(size)) for part, size in zip(index, shape, strict=True)]
+    array = np.empty([len(numbers) for numbers in ranges], dtype)
+    counted, rest = ranges[: row.counted], index[row.counted :]
+    for place in np.ndindex(*map(len, counted)):
+        numbers = tuple(each[i] for each, i in zip(counted, place, strict=True))
+        tensor = row.to_ours(stored[numbers].read(), path, shape[row.counted :])
+        _copy(array[place], tensor[rest], row)
     return array
 
 
@@ -241,29 +239,26 @@ def _place(shape: Shape, sharding: jax.sharding.Sharding, dtype: np.dtype,
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
-def _layer(array: jax.Array, layer: jax.Array, dtype: np.dtype) -> jax.Array:
-    return jax.lax.dynamic_index_in_dim(array, layer, keepdims=False).astype(dtype)
+def _entry(array: jax.Array, numbers: tuple[jax.Array, ...], dtype: np.dtype) -> jax.Array:
+    for number in numbers:
+        array = jax.lax.dynamic_index_in_dim(array, number, keepdims=False)
+    return array.astype(dtype)
 
 
 def _write_weights(directory: Path, rows: list[Row], parameters: dict[str, jax.Array], dtype: np.dtype,
-                   layers: int, max_shard_bytes: int) -> None:  # fmt: skip
-    """Writes the shards and, if there are several, their index; one layer's tensor is on the host at a time."""
-    sources: dict[str, tuple[Row, int]] = {}
-    descriptions = []
-    for row, layer in _in_file_order(rows, layers):
-        name = row.name.format(layer=layer)
-        path = row.parameters[0]
-        shape = row.file_shape(layer_shape(path, parameters[path].shape))
-        descriptions.append(Description(name, dtype, shape))
-        sources[name] = (row, layer)
+                   max_shard_bytes: int) -> None:  # fmt: skip
+    """Writes the shards and, if there are several, their index; one tensor is on the host at a time."""
+    sources = _in_file_order(rows, {path: array.shape for path, array in parameters.items()})
+    descriptions = [
+        Description(name, dtype, row.file_shape(parameters[row.parameters[0]].shape))
+        for name, (row, _) in sources.items()
+    ]
 
     def arrays(shard: list[Description]) -> Iterator[np.ndarray]:
         for tensor in shard:
-            row, layer = sources[tensor.name]
-            ours = [parameters[path] for path in row.parameters]
-            if row.parameters[0].startswith("blocks/"):
-                ours = [_layer(array, layer, dtype) for array in ours]
-            yield row.to_file([np.asarray(array).astype(dtype, copy=False) for array in ours])
+            row, numbers = sources[tensor.name]
+            ours = [_entry(parameters[path], numbers, dtype) for path in row.parameters]
+            yield row.to_file([np.asarray(array) for array in ours])
             bar.update(tensor.nbytes)
 
     shards = into_shards(descriptions, max_shard_bytes)
@@ -277,12 +272,21 @@ def _write_weights(directory: Path, rows: list[Row], parameters: dict[str, jax.A
         _write_json(directory / "model.safetensors.index.json", index)
 
 
-def _in_file_order(rows: list[Row], layers: int) -> list[tuple[Row, int]]:
-    """Every tensor with its layer: the embedding, then layer after layer, then the rest."""
-    blocks = [row for row in rows if "{layer}" in row.name]
-    first = [(row, 0) for row in rows if row.parameters[0].startswith("embed/")]
-    last = [(row, 0) for row in rows if row not in blocks and (row, 0) not in first]
-    return first + [(row, layer) for layer in range(layers) for row in blocks] + last
+def _in_file_order(rows: list[Row], shapes: dict[str, Shape]) -> dict[str, tuple[Row, tuple[int, ...]]]:
+    """Every tensor's name with its row and numbers: the embedding, then layer after layer, then the rest."""
+    tensors = [
+        (name, (row, numbers))
+        for row in rows
+        for numbers, name in row.names(shapes[row.parameters[0]]).items()
+    ]
+
+    def place(tensor):
+        _, (row, numbers) = tensor
+        if numbers:
+            return 1, numbers[0]
+        return (0 if row.parameters[0].startswith("embed/") else 2), 0
+
+    return dict(sorted(tensors, key=place))
 
 
 def _special_ids(vocabulary: Vocabulary | None) -> dict[str, int | None]:

@@ -1,4 +1,4 @@
-"""config.json of Hugging Face's GPT-2 and Llama ↔ `ModelConfig`. Reads no weights.
+"""config.json of Hugging Face's GPT-2, Llama and Mixtral ↔ `ModelConfig`. Reads no weights.
 
 Both styles of file are read: `rope_theta`, `torch_dtype` (transformers 4) and `rope_parameters`, `dtype` (5). What our
 decoder does not compute is refused, never dropped.
@@ -6,6 +6,7 @@ decoder does not compute is refused, never dropped.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def _kind_name(kind) -> str:
 
 
 def read_config(file: Path) -> tuple[str, ModelConfig]:
-    """The family ('gpt2' or 'llama') and the config that a config.json describes.
+    """The family ('gpt2', 'llama' or 'mixtral') and the config that a config.json describes.
 
     `vocab_size` is the number of embedding rows: Hugging Face does not record which of them are padding.
 
@@ -102,11 +103,12 @@ def read_config(file: Path) -> tuple[str, ModelConfig]:
     if not isinstance(values, dict):
         raise UserError(f"{file} is not a JSON object; copy the model's config.json again")
     fields = _Fields(file, values)
-    family = fields.choice("model_type", "absent", {"gpt2": "gpt2", "llama": "llama"})
+    readers = {"gpt2": _read_gpt2, "llama": _read_llama, "mixtral": _read_mixtral}
+    family = fields.choice("model_type", "absent", {name: name for name in readers})
     fields.require("quantization_config", None)
     fields.require("sliding_window", None)
     try:
-        return family, {"gpt2": _read_gpt2, "llama": _read_llama}[family](fields)
+        return family, readers[family](fields)
     except UserError as error:
         named = str(error).startswith(str(file))
         raise error if named else UserError(f"{file}: {error}") from None
@@ -147,8 +149,33 @@ def _read_llama(fields: _Fields) -> ModelConfig:
             f"it must equal attention_bias = {json.dumps(bias)}: biases are on all linear layers or on none",
         )
     heads = fields.whole("num_attention_heads")
+    return _llama_like(
+        fields, bias=bias, kv_heads=fields.whole("num_key_value_heads", heads), rope_theta=10000.0,
+        norm_epsilon=1e-6, max_length=2048,
+    )  # fmt: skip
+
+
+def _read_mixtral(fields: _Fields) -> ModelConfig:
+    for name in ("attention_bias", "mlp_bias"):
+        fields.require(name, None, False)
+    fields.require("router_jitter_noise", None, 0)
+    config = _llama_like(
+        fields, bias=False, kv_heads=fields.whole("num_key_value_heads", 8), rope_theta=1e6,
+        norm_epsilon=1e-5, max_length=4096 * 32,
+    )  # fmt: skip
+    return dataclasses.replace(
+        config,
+        experts=fields.whole("num_local_experts", 8),
+        experts_per_token=fields.whole("num_experts_per_tok", 2),
+    )
+
+
+def _llama_like(fields: _Fields, *, bias: bool, kv_heads: int, rope_theta: float, norm_epsilon: float,
+                max_length: int) -> ModelConfig:  # fmt: skip
+    """What Llama and Mixtral have in common; the numbers are what a missing field means."""
+    heads = fields.whole("num_attention_heads")
     embed = fields.whole("hidden_size")
-    if heads < 1 or ("head_dim" not in fields.values and embed % heads):
+    if heads < 1 or (fields.values.get("head_dim") is None and embed % heads):
         raise fields.refuse(
             "num_attention_heads", f"it must divide hidden_size = {embed}, or set head_dim"
         )
@@ -157,14 +184,14 @@ def _read_llama(fields: _Fields) -> ModelConfig:
         layers=fields.whole("num_hidden_layers"),
         embed=embed,
         heads=heads,
-        kv_heads=fields.whole("num_key_value_heads", heads),
+        kv_heads=kv_heads,
         head_dim=fields.whole("head_dim", embed // heads),
         mlp=fields.whole("intermediate_size"),
-        max_length=fields.whole("max_position_embeddings", 2048),
+        max_length=fields.whole("max_position_embeddings", max_length),
         position="rope",
-        rope_theta=_rope_theta(fields),
+        rope_theta=_rope_theta(fields, rope_theta),
         norm="rmsnorm",
-        norm_epsilon=fields.number("rms_norm_eps", 1e-6),
+        norm_epsilon=fields.number("rms_norm_eps", norm_epsilon),
         activation=fields.choice("hidden_act", "silu", _SILUS),
         bias=bias,
         tied_embeddings=fields.flag("tie_word_embeddings", False),
@@ -173,8 +200,8 @@ def _read_llama(fields: _Fields) -> ModelConfig:
     )
 
 
-def _rope_theta(fields: _Fields) -> float:
-    theta = fields.number("rope_theta", 10000.0)
+def _rope_theta(fields: _Fields, default: float) -> float:
+    theta = fields.number("rope_theta", default)
     for name in ("rope_scaling", "rope_parameters"):
         rope = fields.values.get(name) or {}
         if (
@@ -199,17 +226,21 @@ def _rope_theta(fields: _Fields) -> float:
 
 
 def family_of(config: ModelConfig) -> str:
-    """'gpt2' or 'llama': the Hugging Face class that computes this config.
+    """'gpt2', 'llama' or 'mixtral': the Hugging Face class that computes this config.
 
     Raises:
-      UserError: neither does; the sentence names the fields in the way.
+      UserError: none does; the sentence names the fields in the way.
     """
+    llama = {"position": "rope", "norm": "rmsnorm", "activation": "swiglu"}
     need = {
         "gpt2": {"position": "learned", "norm": "layernorm", "bias": True, "kv_heads": config.heads,
                  "head_dim": config.embed / config.heads},
-        "llama": {"position": "rope", "norm": "rmsnorm", "activation": "swiglu"},
+        "llama": llama,
+        "mixtral": llama,
     }  # fmt: skip
     family = "gpt2" if config.position == "learned" else "llama"
+    if config.experts is not None:
+        family = "mixtral"
     wrong = [
         f"{field} = {getattr(config, field)!r} (wants {value!r})"
         for field, value in need[family].items()
@@ -242,7 +273,8 @@ def write_config(config: ModelConfig, dtype: str, special: dict[str, int | None]
         "torch_dtype": dtype,
         "use_cache": True,
     }
-    if family_of(config) == "gpt2":
+    family = family_of(config)
+    if family == "gpt2":
         return {
             "architectures": ["GPT2LMHeadModel"],
             "model_type": "gpt2",
@@ -258,9 +290,22 @@ def write_config(config: ModelConfig, dtype: str, special: dict[str, int | None]
             "attn_pdrop": config.attention_dropout,
             **common,
         }
+    own = {
+        "llama": {
+            "architectures": ["LlamaForCausalLM"],
+            "attention_bias": config.bias,
+            "mlp_bias": config.bias,
+        },
+        "mixtral": {
+            "architectures": ["MixtralForCausalLM"],
+            "num_local_experts": config.experts,
+            "num_experts_per_tok": config.experts_per_token,
+            "sliding_window": None,
+        },
+    }
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        **own[family],
+        "model_type": family,
         "num_hidden_layers": config.layers,
         "hidden_size": config.embed,
         "num_attention_heads": config.heads,
@@ -272,8 +317,6 @@ def write_config(config: ModelConfig, dtype: str, special: dict[str, int | None]
         "rms_norm_eps": config.norm_epsilon,
         "rope_theta": config.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        "attention_bias": config.bias,
-        "mlp_bias": config.bias,
         "attention_dropout": config.attention_dropout,
         **common,
     }

@@ -18,12 +18,13 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One Hugging Face tensor, or one in every layer.
+    """One Hugging Face tensor, or one in every layer, or one for every expert of every layer.
 
     Attributes:
-      name: its name; `{layer}` stands for the layer's number.
+      name: its name; `{layer}` and `{expert}` stand for their numbers.
       parameters: paths of ours that lie side by side along its last axis (GPT-2's fused query, key, value).
-      inputs: leading axes of our array (without `layers`) that make its input side; the others make the output side.
+      inputs: leading axes of our array (without those that are counted) that make its input side; the others make the
+        output side.
       transposed: the file has [out, in].
     """
 
@@ -32,26 +33,34 @@ class Row:
     inputs: int = 0
     transposed: bool = False
 
-    def names(self, layers: int) -> list[str]:
-        if "{layer}" not in self.name:
-            return [self.name]
-        return [self.name.format(layer=layer) for layer in range(layers)]
+    @property
+    def counted(self) -> int:
+        """Leading axes of our array whose every entry is a tensor of its own: layers, then experts."""
+        return ("{layer}" in self.name) + ("{expert}" in self.name)
+
+    def names(self, shape: Shape) -> dict[tuple[int, ...], str]:
+        """The tensors of a parameter of `shape`, by their numbers along its counted axes."""
+        return {
+            numbers: self.name.format(**dict(zip(("layer", "expert"), numbers, strict=False)))
+            for numbers in np.ndindex(*shape[: self.counted])
+        }
 
     def file_shape(self, shape: Shape) -> Shape:
-        """The tensor's shape in the file, for parameters of `shape` each (without `layers`)."""
+        """The tensor's shape in the file, for parameters of `shape` each."""
+        shape = shape[self.counted :]
         left = (math.prod(shape[: self.inputs]),) if self.inputs else ()
         right = (math.prod(shape[self.inputs :]) * len(self.parameters),)
         return right + left if self.transposed else left + right
 
     def to_ours(self, tensor: np.ndarray, parameter: str, shape: Shape) -> np.ndarray:
-        """A view of the file's tensor that is this parameter (of one layer)."""
+        """A view of the file's tensor that is this parameter, `shape` without the counted axes."""
         tensor = tensor.T if self.transposed else tensor
         width = tensor.shape[-1] // len(self.parameters)
         start = self.parameters.index(parameter) * width
         return tensor[..., start : start + width].reshape(shape)
 
     def to_file(self, arrays: list[np.ndarray]) -> np.ndarray:
-        """The tensor as the file has it, from its parameters (of one layer)."""
+        """The tensor as the file has it, from its parameters (without the counted axes)."""
         sides = [
             (math.prod(array.shape[: self.inputs]), -1) if self.inputs else (-1,)
             for array in arrays
@@ -75,6 +84,24 @@ def _norm(theirs: str, ours: str) -> tuple[Row, Row]:
 # fmt: off
 _ATTENTION, _MLP = "blocks/attention", "blocks/mlp"
 _H, _LAYER = "transformer.h.{layer}", "model.layers.{layer}"
+_EXPERT = f"{_LAYER}.block_sparse_moe.experts.{{expert}}"
+
+
+def _llama_around(*mlp: Row) -> tuple[Row, ...]:
+    """A Llama's tensors, with these in place of the MLP's."""
+    return (
+        Row("model.embed_tokens.weight", ("embed/tokens",), inputs=1),
+        *_norm(f"{_LAYER}.input_layernorm", "blocks/attention_norm"),
+        *_linear(f"{_LAYER}.self_attn.q_proj", f"{_ATTENTION}/query", transposed=True),
+        *_linear(f"{_LAYER}.self_attn.k_proj", f"{_ATTENTION}/key", transposed=True),
+        *_linear(f"{_LAYER}.self_attn.v_proj", f"{_ATTENTION}/value", transposed=True),
+        *_linear(f"{_LAYER}.self_attn.o_proj", f"{_ATTENTION}/output", inputs=2, transposed=True),
+        *_norm(f"{_LAYER}.post_attention_layernorm", "blocks/mlp_norm"),
+        *mlp,
+        *_norm("model.norm", "final_norm"),
+        Row("lm_head.weight", ("head/kernel",), inputs=1, transposed=True),
+    )
+
 
 TABLES: dict[str, tuple[Row, ...]] = {
     "gpt2": (
@@ -89,25 +116,23 @@ TABLES: dict[str, tuple[Row, ...]] = {
         *_norm("transformer.ln_f", "final_norm"),
         Row("lm_head.weight", ("head/kernel",), inputs=1, transposed=True),
     ),
-    "llama": (
-        Row("model.embed_tokens.weight", ("embed/tokens",), inputs=1),
-        *_norm(f"{_LAYER}.input_layernorm", "blocks/attention_norm"),
-        *_linear(f"{_LAYER}.self_attn.q_proj", f"{_ATTENTION}/query", transposed=True),
-        *_linear(f"{_LAYER}.self_attn.k_proj", f"{_ATTENTION}/key", transposed=True),
-        *_linear(f"{_LAYER}.self_attn.v_proj", f"{_ATTENTION}/value", transposed=True),
-        *_linear(f"{_LAYER}.self_attn.o_proj", f"{_ATTENTION}/output", inputs=2, transposed=True),
-        *_norm(f"{_LAYER}.post_attention_layernorm", "blocks/mlp_norm"),
+    "llama": _llama_around(
         *_linear(f"{_LAYER}.mlp.gate_proj", f"{_MLP}/gate", transposed=True),
         *_linear(f"{_LAYER}.mlp.up_proj", f"{_MLP}/up", transposed=True),
         *_linear(f"{_LAYER}.mlp.down_proj", f"{_MLP}/down", transposed=True),
-        *_norm("model.norm", "final_norm"),
-        Row("lm_head.weight", ("head/kernel",), inputs=1, transposed=True),
+    ),
+    # The names of Mistral's own files; transformers 5 still writes them, though it holds the experts fused.
+    "mixtral": _llama_around(
+        Row(f"{_LAYER}.block_sparse_moe.gate.weight", (f"{_MLP}/router",), inputs=1, transposed=True),
+        Row(f"{_EXPERT}.w1.weight", (f"{_MLP}/gate",), inputs=1, transposed=True),
+        Row(f"{_EXPERT}.w2.weight", (f"{_MLP}/down",), inputs=1, transposed=True),
+        Row(f"{_EXPERT}.w3.weight", (f"{_MLP}/up",), inputs=1, transposed=True),
     ),
 }
 # fmt: on
 
 # Prefix that a file saved from the bare model (`GPT2Model`) leaves out.
-PREFIXES = {"gpt2": "transformer.", "llama": "model."}
+PREFIXES = {"gpt2": "transformer.", "llama": "model.", "mixtral": "model."}
 
 # Buffers that old files carry: causal masks and rotary frequencies, which follow from the config.
 IGNORED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
@@ -138,8 +163,3 @@ def rows_of(family: str, shapes: dict[str, Shape]) -> list[Row]:
     if covered != sorted(shapes):
         raise ValueError(f"the {family} table and the model differ in {set(covered) ^ set(shapes)}")
     return rows
-
-
-def layer_shape(path: str, shape: Shape) -> Shape:
-    """A parameter's shape without the leading `layers` that all blocks' parameters have."""
-    return shape[1:] if path.startswith("blocks/") else shape

@@ -1,6 +1,6 @@
 """What a decoder is (its shape and its five family choices) and how it is computed.
 
-GPT-2 (LLM-jp v1.0) and Llama (v2.0, LLM-jp-3) differ only in fields of `ModelConfig`. Names of sizes and their sources
+GPT-2 (LLM-jp v1.0), Llama (v2.0, LLM-jp-3) and Mixtral (LLM-jp-3 MoE) differ only in fields of `ModelConfig`. Names of sizes and their sources
 stand in `gin_configs/models/`, not here.
 """
 
@@ -33,7 +33,8 @@ class ModelConfig:
       layers: number of blocks.
       embed: width of the residual stream.
       heads: query heads; kv_heads: key and value heads (None: as many as `heads`); head_dim: None for embed / heads.
-      mlp: width inside the MLP.
+      mlp: width inside the MLP, or inside each expert.
+      experts: experts in each block's MLP, of which a router chooses `experts_per_token` for each token; None: a plain MLP.
       max_length: longest sequence, in tokens.
       position: 'learned' table or 'rope' (rotate-half, base `rope_theta`).
       norm: 'layernorm' or 'rmsnorm', with `norm_epsilon`.
@@ -67,6 +68,8 @@ class ModelConfig:
     tied_embeddings: bool
     kv_heads: int | None = None
     head_dim: int | None = None
+    experts: int | None = None
+    experts_per_token: int = 2
     rope_theta: float = 10000.0
     norm_epsilon: float = 1e-5
     vocab_multiple: int = 1
@@ -110,9 +113,22 @@ class ModelConfig:
         self._check(
             self.position == "learned" or self.head_dim % 2 == 0, "head_dim", "be even with rope"
         )
+        if self.experts is not None:
+            self._check_experts()
         if self.attention not in ("auto", "reference", "blocked"):
             self._check(self.attention_dropout == 0, "attention_dropout",
                         f"be 0 with attention={self.attention!r}; use 'reference' or 'blocked'")  # fmt: skip
+
+    def _check_experts(self) -> None:
+        self._check(type(self.experts) is int and self.experts >= 2, "experts",
+                    "be None or a whole number of at least 2")  # fmt: skip
+        k = self.experts_per_token
+        self._check(type(k) is int and 1 <= k <= self.experts, "experts_per_token",
+                    f"be a whole number from 1 to experts={self.experts}")  # fmt: skip
+        self._check(
+            self.activation == "swiglu", "activation", "be 'swiglu' in a model with experts"
+        )
+        self._check(not self.bias, "bias", "be False in a model with experts")
 
     def _check(self, holds: bool, field: str, must: str) -> None:
         if not holds:
@@ -155,4 +171,6 @@ class ModelConfig:
     def identity(self) -> dict:
         """The fields that make this model what it is, without those that only say how it is computed."""
         fields = dataclasses.asdict(self)
+        if self.experts is None:
+            fields["experts_per_token"] = None
         return {name: value for name, value in fields.items() if name not in COMPUTE_FIELDS}

@@ -12,6 +12,7 @@ from llmjp_jax.models.attention import attend, attend_cached
 from llmjp_jax.models.axes import constrain
 from llmjp_jax.models.config import ModelConfig
 from llmjp_jax.models.linear import Linear, Norm, dropout, fence_gradient
+from llmjp_jax.models.moe import Balance, Experts
 from llmjp_jax.models.rope import rope_table, rotate
 
 _STREAM = ("batch", "stream_length", "activation_embed")
@@ -74,20 +75,22 @@ class MLP(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Pre-norm attention and MLP, each added to the residual stream."""
+    """Pre-norm attention and MLP (or mixture of experts), each added to the residual stream."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         self.attention_norm = Norm(config)
         self.attention = Attention(config, rngs)
         self.mlp_norm = Norm(config)
-        self.mlp = MLP(config, rngs)
+        self.mlp = MLP(config, rngs) if config.experts is None else Experts(config, rngs)
         self.config = config
 
     def __call__(self, h, table, segment_ids, dropout_key):
+        """The stream after this block, and the router's `Balance` (None without experts)."""
         keys = (None,) * 3 if dropout_key is None else jax.random.split(dropout_key, 3)
         y = self.attention(self.attention_norm(h), table, segment_ids, keys[0])
         h = self._add(h, dropout(y, self.config.dropout, keys[1]))
-        return self._add(h, dropout(self.mlp(self.mlp_norm(h)), self.config.dropout, keys[2]))
+        y, balance = self._feed_forward(h)
+        return self._add(h, dropout(y, self.config.dropout, keys[2])), balance
 
     def extend(self, h, table, keys, values, layer, start, length):
         """The block on new tokens; keys, values: [layers, batch, slots, kv_heads, head_dim], returned with the new ones in.
@@ -101,7 +104,11 @@ class Block(nnx.Module):
         values = jax.lax.dynamic_update_slice(values, value.astype(values.dtype)[None], at)
         y = attend_cached(query, keys[layer], values[layer], start, length)
         h = self._add(h, self.attention.output(y), _NEW)
-        return self._add(h, self.mlp(self.mlp_norm(h), None), _NEW), keys, values
+        return self._add(h, self._feed_forward(h, None)[0], _NEW), keys, values
+
+    def _feed_forward(self, h, length="length"):
+        y = self.mlp(self.mlp_norm(h), length)
+        return (y, None) if self.config.experts is None else y
 
     def _add(self, h, y, names=_STREAM):
         # Without a barrier XLA's CPU backend recomputes the whole chain of sums in every consumer.
@@ -166,6 +173,11 @@ class Decoder(nnx.Module):
           positions: [batch, length] int32; None: 0, 1, 2 ...
           dropout_key: a PRNG key turns dropout on.
         """
+        return self.hidden_and_balance(tokens, segment_ids, positions, dropout_key)[0]
+
+    def hidden_and_balance(self, tokens, segment_ids=None, positions=None,
+                           dropout_key=None) -> tuple[jax.Array, Balance | None]:  # fmt: skip
+        """`hidden`, and each layer's `Balance` ([layers] and [layers, experts]; None without experts)."""
         if positions is None:
             positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
@@ -176,11 +188,12 @@ class Decoder(nnx.Module):
 
         def block(h, layer):
             weights, key = layer
-            return nnx.merge(definition, weights)(h, table, segment_ids, key), None
+            return nnx.merge(definition, weights)(h, table, segment_ids, key)
 
         block = _remat(block, self.config.remat)
-        h, _ = jax.lax.scan(block, h, (nnx.as_pure(weights), layer_keys), unroll=self.config.unroll)
-        return self.final_norm(h)
+        layers = (nnx.as_pure(weights), layer_keys)
+        h, balance = jax.lax.scan(block, h, layers, unroll=self.config.unroll)
+        return self.final_norm(h), balance
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[batch, length, embed] → [batch, length, vocab] float32."""

@@ -18,10 +18,15 @@ def parameter_count(config: ModelConfig) -> int:
 
 
 def matmul_parameters(config: ModelConfig) -> int:
-    """Parameters that multiply every token: all kernels and the output matrix, not the tables that are looked up in."""
+    """Parameters that multiply a token: all kernels and the output matrix, not the tables that are looked up in.
+
+    Of a mixture of experts, the router and the experts that a token goes to.
+    """
     c = config
     attention = c.embed * c.head_dim * (2 * c.heads + 2 * c.kv_heads)
     mlp = c.embed * c.mlp * (3 if c.activation == "swiglu" else 2)
+    if c.experts is not None:
+        mlp = mlp * c.experts_per_token + c.embed * c.experts
     return c.layers * (attention + mlp) + c.embed * c.padded_vocab_size
 
 

@@ -64,6 +64,7 @@ def train(
     seed: int = 0,
     accumulation: int = 1,
     z_loss: float = 0.0,
+    router_loss: float = 0.0,
     document_mask: bool = False,
     order: str = "windows",
     checkpoints: CheckpointConfig | None = None,
@@ -78,7 +79,7 @@ def train(
 
     Args:
       model_dir: where checkpoints, metrics, run.json and the picture go; a run found there is continued.
-      model, optimizer, mesh, layout, z_loss, document_mask: see `Trainer`.
+      model, optimizer, mesh, layout, z_loss, router_loss, document_mask: see `Trainer`.
       vocabulary: path of the tokenizer that the stores were built with.
       cache_dir, mixture_or_task_name: the token stores, as `tools/cache_tasks.py` wrote them; several names in turn,
         as `(("fold_00", 8787), ("fold_01", 8787))`, are each trained on for so many steps, the last one to the end.
@@ -119,7 +120,7 @@ def train(
     trainer = Trainer(
         model=model, optimizer=optimizer, mesh=make_mesh(mesh), batch_size=batch_size,
         sequence_length=sequence_length, layout=layout, seed=seed, accumulation=accumulation, z_loss=z_loss,
-        document_mask=document_mask, compiler_options=compiler_options,
+        router_loss=router_loss, document_mask=document_mask, compiler_options=compiler_options,
     )  # fmt: skip
     record = run_record(trainer, inputs, tokenizer, total_steps, initial_checkpoint_path)
     directory, checkpoints = Path(model_dir), checkpoints or CheckpointConfig()

@@ -58,6 +58,7 @@ def run_record(trainer: Trainer, inputs: Inputs | Stages, vocabulary: Vocabulary
             "vocabulary": vocabulary.fingerprint,
             "seed": trainer.seed,
             "z_loss": trainer.z_loss,
+            "router_loss": trainer.router_loss or None,
             "dtype": model.dtype,
             "initial_checkpoint_path": initial_checkpoint_path
             and str(Path(initial_checkpoint_path).resolve()),

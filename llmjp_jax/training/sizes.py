@@ -13,6 +13,7 @@ def check_sizes(
     sequence_length: int,
     accumulation: int = 1,
     z_loss: float = 0.0,
+    router_loss: float = 0.0,
     seed: int = 0,
 ) -> None:
     """Raises a `UserError` that names the first size that does not fit, and its limit."""
@@ -28,6 +29,12 @@ def check_sizes(
         raise UserError(f"seed = {seed!r} must be a whole number of at least 0")
     if z_loss < 0:
         raise UserError(f"z_loss = {z_loss} must not be negative")
+    if router_loss < 0:
+        raise UserError(f"router_loss = {router_loss} must not be negative")
+    if router_loss > 0 and model.experts is None:
+        raise UserError(
+            f"router_loss = {router_loss} must be 0 for a model without experts; set ModelConfig.experts or remove it"
+        )
     if sequence_length > model.max_length:
         raise UserError(
             f"sequence_length = {sequence_length} exceeds the model's max_length = {model.max_length}"

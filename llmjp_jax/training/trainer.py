@@ -54,6 +54,8 @@ class Trainer:
       seed: of the initial parameters and of dropout.
       accumulation: parts of the batch that are computed one after another before the update.
       z_loss: see `models.token_losses`.
+      router_loss: factor of the load-balancing loss (`models.Balance`) of each layer of a mixture of experts; the layers'
+        losses add up, as with Megatron's --moe-aux-loss-coeff.
       document_mask: attention stays within documents and positions restart in each.
       compiler_options: what XLA is told when it compiles the step (xla_... names): how it computes, not what.
     """
@@ -67,13 +69,14 @@ class Trainer:
     seed: int = 0
     accumulation: int = 1
     z_loss: float = 0.0
+    router_loss: float = 0.0
     document_mask: bool = False
     compiler_options: Mapping[str, Any] | None = None
 
     def __post_init__(self):
         check_sizes(
             self.model, batch_size=self.batch_size, sequence_length=self.sequence_length,
-            accumulation=self.accumulation, z_loss=self.z_loss, seed=self.seed,
+            accumulation=self.accumulation, z_loss=self.z_loss, router_loss=self.router_loss, seed=self.seed,
         )  # fmt: skip
         # These raise where a size is not divisible by its mesh axis.
         self.batch_sharding, self.state_shardings  # noqa: B018
@@ -178,7 +181,9 @@ class Trainer:
         """(state, batch) → (state, metrics): one update. The old state's memory is reused for the new one.
 
         Metrics, float32 scalars: loss (cross-entropy, mean over the tokens of the global batch), z_loss (its part),
-        gradient_norm (before clipping), learning_rate, tokens (weight of the batch).
+        gradient_norm (before clipping), learning_rate, tokens (weight of the batch). With a mixture of experts also
+        router_loss (load-balancing loss, mean over layers; 1 when even) and expert_load (the largest share of a layer's
+        assignments that one expert got; 1 / experts when even).
         """
         batch = dict.fromkeys(self.batch_fields, self.batch_sharding)
         return jax.jit(
@@ -211,23 +216,25 @@ class Trainer:
         return placed_by(Placement(self.mesh, self.layout))
 
     def _loss(self, parameters, batch, key):
+        """Loss and cross-entropy, sums over tokens, and each layer's `Balance` (None without experts)."""
         decoder = assemble(self.definition, parameters)
-        hidden = decoder.hidden(
+        hidden, balance = decoder.hidden_and_balance(
             batch["tokens"], batch.get("segment_ids"), batch.get("positions"), key
         )
-        return token_losses(
+        loss, entropy = token_losses(
             hidden, decoder.output_kernel(), batch["targets"], batch["loss_weights"],
             z_loss=self.z_loss, chunks=self.model.loss_chunks,
         )  # fmt: skip
+        return loss, entropy, balance
 
     def _evaluate(self, parameters, batch):
         with self._placed():
-            _, entropy = self._loss(parameters, batch, None)
+            _, entropy, _ = self._loss(parameters, batch, None)
         return entropy, batch["loss_weights"].sum()
 
     def _step(self, state: TrainState, batch):
         with self._placed():
-            gradients, loss, entropy, tokens = self._gradients(state, batch)
+            gradients, (loss, entropy, balance), tokens = self._gradients(state, batch)
             gradients, norm = self.optimizer.clip(gradients)
             updates, optimizer = self.transformation.update(
                 gradients, state.optimizer, state.parameters
@@ -240,34 +247,40 @@ class Trainer:
             "learning_rate": self.optimizer.learning_rate_at(state.step),
             "tokens": tokens,
         }
+        if balance is not None:
+            metrics |= {"router_loss": balance.loss.mean(), "expert_load": balance.shares.max()}
         return TrainState(state.step + 1, parameters, optimizer), metrics
 
     def _gradients(self, state, batch):
-        """Gradient, loss and cross-entropy of the token mean over the whole batch, and its number of tokens."""
+        """Gradient and (loss, cross-entropy, balance) of the mean over the whole batch, and its number of tokens."""
         tokens = batch["loss_weights"].sum()
         batch = batch | {"loss_weights": batch["loss_weights"] / jnp.maximum(tokens, 1.0)}
         drops = self.model.dropout > 0 or self.model.attention_dropout > 0
         key = jax.random.fold_in(jax.random.key(self.seed), state.step) if drops else None
-        gradient = jax.value_and_grad(self._loss_and_entropy, has_aux=True)
+        gradient = jax.grad(self._objective, has_aux=True)
         if self.accumulation == 1:
-            (loss, entropy), gradients = gradient(state.parameters, batch, key)
-            return gradients, loss, entropy, tokens
+            return *gradient(state.parameters, batch, key), tokens
 
         def part(sums, indexed):
             index, batch = indexed
             part_key = None if key is None else jax.random.fold_in(key, index)
-            (loss, entropy), gradients = gradient(state.parameters, batch, part_key)
-            return jax.tree.map(jnp.add, sums, (gradients, loss, entropy)), None
+            gradients, (loss, entropy, balance) = gradient(state.parameters, batch, part_key)
+            return jax.tree.map(jnp.add, sums, (gradients, loss, entropy)), balance
 
         zeros = (jax.tree.map(jnp.zeros_like, state.parameters), jnp.zeros(()), jnp.zeros(()))
         parts = (jnp.arange(self.accumulation), jax.tree.map(self._split, batch))
-        (gradients, loss, entropy), _ = jax.lax.scan(part, zeros, parts)
-        return gradients, loss, entropy, tokens
+        (gradients, loss, entropy), balances = jax.lax.scan(part, zeros, parts)
+        balance = jax.tree.map(lambda values: values.mean(0), balances)
+        return gradients, (loss, entropy, balance), tokens
 
     def _split(self, x):
         """[batch, length] → [accumulation, part, length]; strided, so that every part is spread over all devices."""
         return jnp.moveaxis(x.reshape(-1, self.accumulation, x.shape[1]), 1, 0)
 
-    def _loss_and_entropy(self, parameters, batch, key):
-        loss, entropy = self._loss(parameters, batch, key)
-        return loss, entropy
+    def _objective(self, parameters, batch, key):
+        """What a part of the batch adds to the quantity that is minimised, and what is reported of it."""
+        loss, entropy, balance = self._loss(parameters, batch, key)
+        objective = loss
+        if self.router_loss > 0:
+            objective = loss + self.router_loss * balance.loss.sum() / self.accumulation
+        return objective, (loss, entropy, balance)
