@@ -18,6 +18,7 @@ _GPT2 = {"vocab_size": VOCAB, "n_positions": 32, "n_embd": 32, "n_layer": 3, "n_
          "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 7, "eos_token_id": 7}  # fmt: skip
 _LLAMA = {"vocab_size": VOCAB, "max_position_embeddings": 32, "hidden_size": 48, "intermediate_size": 80,
           "num_hidden_layers": 2, "num_attention_heads": 6, "rms_norm_eps": 1e-5}  # fmt: skip
+_MIXTRAL = _LLAMA | {"num_key_value_heads": 2, "num_local_experts": 4, "sliding_window": None}
 
 CONFIGS = {
     "gpt2_tanh": ("gpt2", _GPT2 | {"activation_function": "gelu_new"}),
@@ -30,6 +31,8 @@ CONFIGS = {
         "num_key_value_heads": 3, "head_dim": 10, "attention_bias": True, "mlp_bias": True,
         "tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
     }),
+    "mixtral": ("mixtral", _MIXTRAL),
+    "mixtral_eight": ("mixtral", _MIXTRAL | {"num_local_experts": 8, "num_hidden_layers": 3, "intermediate_size": 40}),
 }  # fmt: skip
 NAMES = tuple(CONFIGS)
 
@@ -40,6 +43,7 @@ def make_model(name: str):
     classes = {
         "gpt2": (transformers.GPT2Config, transformers.GPT2LMHeadModel),
         "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+        "mixtral": (transformers.MixtralConfig, transformers.MixtralForCausalLM),
     }
     config_class, model_class = classes[family]
     torch.manual_seed(sorted(CONFIGS).index(name))
@@ -47,7 +51,7 @@ def make_model(name: str):
     with torch.no_grad():
         for parameter in model.parameters():
             noise = torch.randn_like(parameter)
-            parameter.copy_(noise * 0.15 if parameter.ndim == 2 else parameter + noise * 0.2)
+            parameter.copy_(noise * 0.15 if parameter.ndim > 1 else parameter + noise * 0.2)
     return model.eval()
 
 

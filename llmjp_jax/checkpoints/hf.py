@@ -179,7 +179,9 @@ def _check_tensors(named: list[tuple[Row, dict]], shapes: dict[str, Shape], tens
             raise UserError(f"{stored.file}: tensor {stored.name} is {stored.dtype}, not floating point; "
                             "quantised models cannot be loaded, take the original")  # fmt: skip
     if config.tied_embeddings and (head := tensors.pop("lm_head.weight", None)):
-        embedding = tensors[next(row.name for row, _ in named if row.parameters == ("embed/tokens",))]
+        embedding = tensors[
+            next(row.name for row, _ in named if row.parameters == ("embed/tokens",))
+        ]
         if head.shape != embedding.shape or not np.array_equal(head.read(), embedding.read()):
             raise UserError(f"{head.file}: tensor lm_head.weight differs from {embedding.name}, though config.json ties "
                             "them; set tie_word_embeddings to false in config.json")  # fmt: skip
@@ -272,7 +274,9 @@ def _write_weights(directory: Path, rows: list[Row], parameters: dict[str, jax.A
         _write_json(directory / "model.safetensors.index.json", index)
 
 
-def _in_file_order(rows: list[Row], shapes: dict[str, Shape]) -> dict[str, tuple[Row, tuple[int, ...]]]:
+def _in_file_order(
+    rows: list[Row], shapes: dict[str, Shape]
+) -> dict[str, tuple[Row, tuple[int, ...]]]:
     """Every tensor's name with its row and numbers: the embedding, then layer after layer, then the rest."""
     tensors = [
         (name, (row, numbers))

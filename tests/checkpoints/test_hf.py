@@ -1,5 +1,6 @@
 """Hugging Face checkpoints: what goes in comes out byte for byte, transformers loads it, and damage is named."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -113,6 +114,16 @@ def test_shards_hold_no_more_than_asked_and_load_in_both(name, originals, tmp_pa
         np.testing.assert_array_equal(parameter.detach().numpy(), whole[tensor])
 
 
+def test_experts_have_the_names_that_other_programs_read(originals, tmp_path):
+    config, decoder = load_hf(originals["mixtral"])
+    save_hf(decoder, config, tmp_path / "sharded", max_shard_bytes=20_000)
+    index = json.loads((tmp_path / "sharded" / "model.safetensors.index.json").read_text())
+    expert = "model.layers.1.block_sparse_moe.experts.3.w1.weight"
+    stored = load_file(tmp_path / "sharded" / index["weight_map"][expert])[expert]
+    np.testing.assert_array_equal(stored.T, disassemble(decoder)["blocks"]["mlp"]["gate"][1, 3])
+    assert_same_bytes(load_hf(tmp_path / "sharded")[1], decoder)
+
+
 def test_dtype_casts_and_none_keeps(originals, tmp_path):
     config, decoder = load_hf(originals["llama"], dtype="bfloat16")
     _, full = load_hf(originals["llama"])
@@ -129,8 +140,13 @@ def test_dtype_casts_and_none_keeps(originals, tmp_path):
         load_hf(originals["llama"], dtype="float64")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("shape", [{"fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        *itertools.product(FAMILIES, [{"fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}]),
+        ("mixtral", {"fsdp": 2, "expert": 4}),
+    ],
+)
 def test_a_mesh_gets_sharded_parameters_with_the_same_values(name, shape, originals, tmp_path):
     model = hf_reference.make_model(name)
     model.resize_token_embeddings(96)  # a size that the mesh divides
@@ -181,6 +197,8 @@ def changed(name, change):
         ("llama_variant", {"attention_bias": False, "mlp_bias": False}, dict, ["bias", "not part", "model.safetensors"]),
         ("gpt2_tanh", {}, changed("transformer.h.0.mlp.c_fc.weight", lambda a: np.ascontiguousarray(a.T)),
          ["transformer.h.0.mlp.c_fc.weight", "[128, 32]", "[32, 128]"]),
+        ("mixtral", {}, without("model.layers.1.block_sparse_moe.experts.3.w2.weight"), ["experts.3.w2.weight", "no tensor"]),
+        ("mixtral", {"num_local_experts": 3}, dict, ["block_sparse_moe.gate.weight", "[4, 48]", "[3, 48]"]),
         ("llama", {"num_hidden_layers": 3}, dict, ["model.layers.2."]),
         ("llama", {"head_dim": 16}, dict, ["q_proj", "[48, 48]", "[96, 48]"]),
         ("llama", {}, changed("model.norm.weight", lambda a: a.astype(np.int8)), ["model.norm.weight", "int8"]),

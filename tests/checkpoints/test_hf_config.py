@@ -19,6 +19,7 @@ GPT2 = {
 }
 LLAMA = {"model_type": "llama", "vocab_size": 99, "hidden_size": 16, "num_hidden_layers": 2,
          "num_attention_heads": 4, "intermediate_size": 40, "max_position_embeddings": 32}  # fmt: skip
+MIXTRAL = LLAMA | {"model_type": "mixtral", "num_key_value_heads": 2}
 NO_IDS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
 
@@ -68,6 +69,16 @@ def test_defaults_are_those_of_transformers(tmp_path):
     assert llama.rope_theta == reference.rope_parameters["rope_theta"]
     assert (llama.kv_heads, llama.head_dim) == (reference.num_key_value_heads, reference.head_dim)
     assert llama.tied_embeddings == reference.tie_word_embeddings
+    plain = {k: v for k, v in MIXTRAL.items() if k not in ("model_type", "max_position_embeddings")}
+    mixtral, reference = read(tmp_path, MIXTRAL), transformers.MixtralConfig(**plain)
+    assert mixtral.norm_epsilon == reference.rms_norm_eps
+    assert mixtral.rope_theta == reference.rope_parameters["rope_theta"]
+    assert mixtral.experts == reference.num_local_experts
+    assert mixtral.experts_per_token == reference.num_experts_per_tok
+    assert (
+        read(tmp_path, plain | {"model_type": "mixtral"}).max_length
+        == reference.max_position_embeddings
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,6 +108,12 @@ def test_defaults_are_those_of_transformers(tmp_path):
         (LLAMA | {"num_attention_heads": 3}, "num_attention_heads"),
         (LLAMA | {"num_key_value_heads": 3}, "kv_heads"),
         (LLAMA | {"vocab_size": 0}, "vocab_size"),
+        (MIXTRAL | {"sliding_window": 4096}, "sliding_window"),
+        (MIXTRAL | {"router_jitter_noise": 0.1}, "router_jitter_noise"),
+        (MIXTRAL | {"num_experts_per_tok": 9}, "experts_per_token"),
+        (MIXTRAL | {"num_local_experts": 1}, "experts"),
+        (MIXTRAL | {"attention_bias": True}, "attention_bias"),
+        (MIXTRAL | {"hidden_act": "gelu"}, "hidden_act"),
     ],
 )  # fmt: skip
 def test_what_the_decoder_does_not_compute_is_refused_with_file_and_field(values, field, tmp_path):
@@ -125,6 +142,7 @@ def test_a_missing_config_is_named(tmp_path):
         GPT2 | {"tie_word_embeddings": False, "initializer_range": 0.013},
         LLAMA | {"num_key_value_heads": 2, "rope_theta": 5e5, "rms_norm_eps": 1e-5},
         LLAMA | {"attention_bias": True, "mlp_bias": True, "head_dim": 6, "tie_word_embeddings": True},
+        MIXTRAL | {"num_local_experts": 5, "num_experts_per_tok": 3, "head_dim": None},
     ],
 )  # fmt: skip
 def test_written_config_is_read_back_equal(values, tmp_path):
@@ -148,6 +166,7 @@ def test_written_config_has_the_keys_of_both_transformers_lines(tmp_path):
         ({"activation": "gelu"}, "activation"),
         ({"position": "learned"}, "norm = 'rmsnorm'"),
         ({"embed": 18, "head_dim": 4}, "heads = 4"),
+        ({"norm": "layernorm", "experts": 4}, "mixtral cannot express"),
     ],
 )
 def test_a_mixture_of_families_is_not_exported(change, field, tmp_path):

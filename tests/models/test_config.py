@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from llmjp_jax.errors import UserError
-from llmjp_jax.models import ModelConfig, parameter_count
+from llmjp_jax.models import ModelConfig, parameter_count, train_flops_per_token
+from llmjp_jax.models.flops import matmul_parameters
 
 GPT2 = {
     "position": "learned",
@@ -51,6 +52,11 @@ TINY = {"vocab_size": 61, "layers": 4, "embed": 32, "heads": 4, "mlp": 48, "max_
         ({"initializer_std": -0.02}, ["initializer_std", "-0.02", "negative"]),
         ({"loss_chunks": 0}, ["loss_chunks", "0"]),
         ({"vocab_multiple": 0}, ["vocab_multiple", "0"]),
+        ({"experts": 1}, ["experts", "1", "None or a whole number of at least 2"]),
+        ({"experts": 4, "experts_per_token": 5}, ["experts_per_token", "5", "experts=4"]),
+        ({"experts": 4, "experts_per_token": 0}, ["experts_per_token", "0", "from 1"]),
+        ({"experts": 4, "activation": "gelu"}, ["activation", "gelu", "swiglu"]),
+        ({"experts": 4, "bias": True}, ["bias", "True", "False"]),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_named_with_its_value_and_what_it_must_be(change, words):
@@ -163,6 +169,31 @@ def test_grouped_heads_count_as_published_for_172b():
     config = ModelConfig(**V3 | sized(96, 12288, 38464, 96, 16))
     without_embeddings = parameter_count(config) - 2 * 99487 * config.embed
     assert round(without_embeddings / 1e9, 3) == 169.947
+
+
+@pytest.mark.parametrize(
+    ("fields", "billions", "active"),
+    [(sized(24, 2048, 7168, 16), 9.267, 2.721), (sized(40, 5120, 13824, 40), 73.164, 21.693)],
+    ids=["8x1.8B", "8x13B"],
+)
+def test_a_mixture_of_experts_has_all_experts_and_computes_with_two(fields, billions, active):
+    config = ModelConfig(**V3 | {"vocab_size": 99584} | fields, experts=8)
+    dense = dataclasses.replace(config, experts=None)
+    one_expert = 3 * config.embed * config.mlp * config.layers
+    router = 8 * config.embed * config.layers
+    assert parameter_count(config) == parameter_count(dense) + 7 * one_expert + router
+    assert round(parameter_count(config) / 1e9, 3) == billions
+    assert matmul_parameters(config) == matmul_parameters(dense) + one_expert + router
+    assert round(matmul_parameters(config) / 1e9, 3) == active
+    more = train_flops_per_token(config, 4096, causal=True)
+    assert more - train_flops_per_token(dense, 4096, causal=True) == 6 * (one_expert + router)
+
+
+def test_a_plain_model_is_the_same_whatever_experts_per_token_says():
+    config = ModelConfig(**TINY, **LLAMA)
+    assert dataclasses.replace(config, experts_per_token=1).identity() == config.identity()
+    mixture = dataclasses.replace(config, experts=4)
+    assert dataclasses.replace(mixture, experts_per_token=1).identity() != mixture.identity()
 
 
 def test_padding_the_vocabulary_counts_as_parameters():
