@@ -1,8 +1,8 @@
 """A mixture of experts in place of a block's MLP: a router and SwiGLU experts (Mixtral, arXiv 2401.04088, section 2.1).
 
 Each token goes to the `experts_per_token` experts that the router finds likeliest. No token is ever dropped: tokens are
-sorted by expert and multiplied in groups of whatever size comes (`jax.lax.ragged_dot`; only a TPU has an instruction for
-that, elsewhere XLA multiplies every token with every expert and keeps what is asked for).
+sorted by expert and multiplied in groups of whatever size comes (`jax.lax.ragged_dot`: a TPU has an instruction for
+that, on a CPU XLA multiplies every token with every expert and keeps what is asked for).
 
 Over devices, the mesh axis of `experts` splits the experts and the batch. Each device gathers the tokens of its group,
 computes those of its own experts and hands the sums back, so that the result is that of one device. The price is
