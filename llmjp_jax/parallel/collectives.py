@@ -15,6 +15,8 @@ import numpy as np
 from llmjp_jax.parallel.devices import DataSheet
 from llmjp_jax.parallel.hlo import Instruction, Program
 
+# Between slices a program hands its part to the host's runtime, which does the rest over the network.
+_BETWEEN_SLICES = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 
 
@@ -121,7 +123,7 @@ def read_collectives(text: str, interconnect: Interconnect) -> list[Collective]:
         found.append(
             dataclasses.replace(
                 once.times(math.prod(count or 1 for count in loops)),
-                operation=f"{name[1] if name else instruction.name} {_shape(instruction)}",
+                operation=f"{name[1] if name else instruction.name} {instruction.largest()}",
                 certain=None not in loops,
             )
         )
@@ -155,12 +157,24 @@ def one_collective(
         own = rounds * size * (len(inner) - 1) / len(inner)
         seconds = own / interconnect.bandwidth(inner) if own else 0.0
         across = rounds * size / len(inner) * (slices - 1) / slices
-    network = interconnect.sheet.network_bandwidth
-    network_seconds = 0.0 if not across else across / network if network else None
-    return Collective(kind, operation, 1, own, across, seconds, network_seconds)
+    return Collective(
+        kind, operation, 1, own, across, seconds, _network_seconds(across, interconnect)
+    )
+
+
+def _network_seconds(across: float, interconnect: Interconnect) -> float | None:
+    if not across:
+        return 0.0
+    speed = interconnect.sheet.network_bandwidth
+    return across / speed if speed else None
 
 
 def _cost(instruction: Instruction, kind: str, interconnect: Interconnect) -> Collective:
+    if instruction.opcode == "send":
+        slices = len(set(interconnect.slices.tolist()))
+        rounds = 2 if kind == "all-reduce" else 1
+        across = rounds * instruction.arrays()[0] * (slices - 1) / slices
+        return Collective(kind, "", 1, 0.0, across, 0.0, _network_seconds(across, interconnect))
     group = _group(instruction.attributes)
     size = float(sum(_payload(instruction)))
     if instruction.opcode.startswith("reduce-scatter"):
@@ -170,6 +184,10 @@ def _cost(instruction: Instruction, kind: str, interconnect: Interconnect) -> Co
 
 def _kind(instruction: Instruction, computation: str) -> str | None:
     opcode = instruction.opcode.removesuffix("-start")
+    if opcode == "send":
+        between = _BETWEEN_SLICES.search(instruction.attributes)
+        kind = between and between[1].lower().replace("_", "-")
+        return kind if kind in KINDS else "collective-permute" if kind else None
     if opcode == "ragged-all-to-all":
         return "all-to-all"
     # A TPU program writes a reduce-scatter as an all-reduce within a fusion of this name.
@@ -211,12 +229,6 @@ def _group(attributes: str) -> list[int]:
         wanted = re.findall(r"'(\w+)'", named[2])
         return ids[tuple(slice(None) if name in wanted else 0 for name in sizes)].ravel().tolist()
     raise ValueError(f"no groups of devices in: {attributes[:200]}")
-
-
-def _shape(instruction: Instruction) -> str:
-    """The largest array of the result, as `bf16[8,4096,5120]`."""
-    arrays = re.findall(r"\w+\[[\d,]*\]", instruction.result)
-    return max(zip(instruction.arrays(), arrays, strict=True), default=(0, ""))[1]
 
 
 def _numbers(text: str) -> list[int]:

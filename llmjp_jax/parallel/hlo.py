@@ -38,6 +38,11 @@ class Instruction:
         """Bytes of each array of the result; a result that is not a tuple has one."""
         return [_bytes(*found) for found in _ARRAY.findall(self.result)]
 
+    def largest(self) -> str:
+        """The largest array of the result, as `bf16[8,4096,5120]`."""
+        found = _ARRAY.findall(self.result)
+        return "{}[{}]".format(*max(found, key=lambda one: _bytes(*one))) if found else ""
+
     def called(self) -> dict[str, list[str]]:
         """Names of computations by the attribute that names them."""
         return {

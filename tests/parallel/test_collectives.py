@@ -86,6 +86,23 @@ def test_what_leaves_the_slice_goes_over_the_network_once():
     assert one.seconds == one.bytes / (2 * 50e9)
 
 
+def test_what_a_program_hands_to_the_runtime_between_slices_goes_over_the_network():
+    places = np.array([[x, y] for _ in range(2) for y in range(2) for x in range(2)])
+    links = Interconnect(places, np.repeat([0, 1], 4), (2, 2), data_sheet("TPU v5e"))
+    send = (
+        "  %sent = (f32[1024,512]{1,0:T(8,128)}, u32[], token[]) send(%z, %after), channel_id=3, "
+        'is_host_transfer=true, frontend_attributes={_xla_megascale_transfer_type="ALL_REDUCE"}\n'
+    )
+    text = TEXT.replace("[1,8]<=[8]", "[2,4]<=[8]").replace("[2,4]<=[4,2]T(1,0)", "[1,4]<=[4]")
+    (before,) = [one for one in by_kind(read_collectives(text, links)) if one.kind == "all-reduce"]
+    text = text.replace("  ROOT %total", send + "  ROOT %total")
+    (after,) = [one for one in by_kind(read_collectives(text, links)) if one.kind == "all-reduce"]
+    assert (before.runs, after.runs) == (1, 2)
+    assert (before.network_bytes, after.network_bytes) == (0, 2 * MIB)
+    assert after.network_seconds == 2 * MIB / (25e9 / 8)
+    assert after.bytes == before.bytes
+
+
 def test_a_text_that_is_no_program_is_refused():
     with pytest.raises(ValueError, match="ENTRY"):
         Program.parse("nothing")
