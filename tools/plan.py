@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import importlib.util
 import json
 import os
 import shlex
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace, gin_flags: list[str], given: list[str]) -> 
     from tools.train_arguments import train_arguments
 
     arguments = train_arguments(gin_flags)
+    made = _made(given) if output else None
     from llmjp_jax.training import plan
 
     job = _job(arguments, options)
@@ -70,7 +72,7 @@ def run(options: argparse.Namespace, gin_flags: list[str], given: list[str]) -> 
     else:
         lines, records = plan.plan(job)
     if output:
-        _write(output, lines, records, given)
+        _write(output, lines, records, made)
 
 
 def _job(arguments: dict, options: argparse.Namespace):
@@ -107,24 +109,29 @@ def _search(job, top: int):
     return lines, [plan.record(one) for one in tried]
 
 
-def _write(output: Path, lines: list[str], records: list[dict], given: list[str]) -> None:
+def _made(given: list[str]) -> dict:
+    """How a report is made; asked before minutes of compiling, while the code is what it says."""
     from llmjp_jax.files import git_commit
     from tools.benchmark_machine import versions
 
-    command = "python tools/plan.py " + shlex.join(given)
-    made = {
-        "command": command,
+    # An estimate alone needs no libtpu.
+    packages = [name for name in _PACKAGES if importlib.util.find_spec(name)]
+    return {
+        "command": "python tools/plan.py " + shlex.join(given),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "commit": git_commit(),
-        "versions": versions(*_PACKAGES),
+        "versions": versions(*packages),
     }
+
+
+def _write(output: Path, lines: list[str], records: list[dict], made: dict) -> None:
     with atomic_write(output, "w") as file:
         if output.suffix == ".json":
             json.dump({**made, "plan": lines, "layouts": records}, file, indent=1)
             return
         packages = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
         file.write(
-            f"# Plan\n\n```\n{command}\n```\n\n{made['date']}, commit {made['commit']}; {packages}.\n\n"
+            f"# Plan\n\n```\n{made['command']}\n```\n\n{made['date']}, commit {made['commit']}; {packages}.\n\n"
         )
         file.write("```\n" + "\n".join(lines) + "\n```\n")
 
