@@ -123,7 +123,8 @@ def load_mixtures(name: str) -> list[Mixture]:
 def describe(mixture: Mixture) -> str:
     """A table of a mixture: each subset's share, epochs, licence and source."""
     total = sum(mixture.weights.values())
-    unit = f"tokens under {mixture.tokenizer}" if mixture.tokenizer else "shares"
+    counted = mixture.tokenizer and not mixture.part  # of a part only the shares are known
+    unit = f"tokens under {mixture.tokenizer}" if counted else "shares"
     lines = [f"{mixture.name}: {total:,} {unit}"]
     for name, weight in mixture.weights.items():
         subset, epochs = mixture.subsets[name], mixture.epochs(name)
