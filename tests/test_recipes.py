@@ -6,6 +6,7 @@ import functools
 import math
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,7 +14,8 @@ from llmjp_jax.corpus import load_mixtures, mixtures
 from llmjp_jax.gin_arguments import Arguments
 from llmjp_jax.gin_files import GinFiles
 from llmjp_jax.models import ModelConfig, parameter_count
-from llmjp_jax.parallel import parameter_shardings
+from llmjp_jax.parallel import MeshConfig, Topology, make_mesh, parameter_shardings
+from llmjp_jax.training.compilation import check_compiler_options
 from llmjp_jax.training.plan_job import Job
 from llmjp_jax.training.plan_memory import bytes_per_device
 
@@ -286,6 +288,25 @@ def test_a_recipe_fits_the_memory_of_its_machine(name):
     if name == "v2.0/llm_jp_13b":
         state = 16 * parameter_count(job.model) / 32
         assert job.data_sheet.memory_bytes == 40e9 and state < memory
+
+
+@pytest.mark.parametrize("name", HARDWARE)
+def test_xla_knows_every_compiler_option_by_name(name):
+    keywords = arguments("v2.0/llm_jp_13b", f"hardware/{name}")
+    options, topology = keywords["compiler_options"] or {}, keywords["mesh"].topology
+    assert bool(options) == (name != "cpu")
+    if topology:
+        pytest.importorskip("libtpu", reason="libtpu (extra 'tpu') is not installed")
+        check_compiler_options(options, small_slice(topology.split(":")[0]))
+    else:  # jaxlib reads the GPU's options on any device
+        check_compiler_options(options, make_mesh(MeshConfig(), jax.devices()[:1]))
+
+
+@functools.cache
+def small_slice(generation: str) -> jax.sharding.Mesh:
+    """A mesh of the smallest slice of a generation of TPUs."""
+    topology = Topology({"v4": "v4:2x2x4", "v5p": "v5p:2x2x1"}.get(generation, f"{generation}:2x2"))
+    return make_mesh(MeshConfig(), topology.devices())
 
 
 def test_the_table_of_recipes_names_each_one_with_its_data():
