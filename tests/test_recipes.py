@@ -135,7 +135,8 @@ def test_the_infer_file_gives_infer_all_that_it_needs():
     assert built.build()["prompts"] == "x"
 
 
-# Sizes. GPT-2: rows h + length h + L (12 h^2 + 13 h) + 2 h. Llama: 2 rows h + L (4 h^2 + 3 h f + 2 h) + h.
+# Sizes. GPT-2: rows h + length h + L (12 h^2 + 13 h) + 2 h. Llama: 2 rows h + L (4 h^2 + 3 h f + 2 h) + h; with experts
+# E (3 h f + h) in place of 3 h f.
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,8 @@ def test_the_infer_file_gives_infer_all_that_it_needs():
         ("llama_7b_v2", 7_271_092_224, 7.271e9),
         ("llama_7b_v2_50k", 6_874_730_496, 6.875e9),
         ("llama_13b_v2_50k", 13_186_257_920, 13.186e9),
+        ("moe_8x1b8", 9_266_759_680, 9.27e9),
+        ("moe_8x13b", 73_163_822_080, 73.16e9),
         ("gpt2_small", 124_475_904, 124e6),
     ],
 )
@@ -196,6 +199,7 @@ def test_vocabularies_are_padded_as_megatron_padded_them(name, rows):
         *[(f"ablations/exp_{x}", 255_852_544_000) for x in "dg"],
         *[(f"llm_jp_3/{x}", 2_072_489_492_480) for x in ("150m", "440m", "980m", "1b8", "3b7", "7b2", "13b")],
         ("llm_jp_3/172b", 2_072_490_541_056),
+        ("llm_jp_3/moe_8x1b8", 492_120 * 1_024 * 4_096),
     ],
 )  # fmt: skip
 def test_a_recipe_trains_on_the_published_number_of_tokens(name, tokens):
