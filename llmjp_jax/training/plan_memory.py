@@ -53,9 +53,9 @@ def kept_bytes(job: Job) -> int:
     stream = share.stream()
     layer = {"full": stream}
     # 'dots': the results of the products with kernels, next to the stream; 'none': everything between them as well.
-    layer["dots"] = (
-        stream * 3 + share.heads(model.heads + 2 * model.kv_heads) + share.mlp(_ups(job))
-    )
+    # The grouped products of experts are none of those that 'dots' keeps.
+    products = 0 if model.experts else share.mlp(_ups(job))
+    layer["dots"] = stream * 3 + share.heads(model.heads + 2 * model.kv_heads) + products
     layer["none"] = (
         stream * 6
         + share.heads(4 * model.heads + 4 * model.kv_heads)
@@ -74,6 +74,9 @@ def block_bytes(job: Job) -> int:
         2 * model.heads + 2 * model.kv_heads
     )
     mlp = 2 * share.mlp(_ups(job) + 1)
+    if model.experts:
+        # The tokens of a group of devices, once for each expert that they chose, and what the experts say.
+        mlp += 4 * share.length_whole() * model.experts_per_token * job.sizes["expert"]
     return common + max(attention, mlp)
 
 
@@ -168,10 +171,12 @@ class Share:
         return self(names, one, self.itemsize) * count // self.model.heads
 
     def mlp(self, count: int) -> int:
-        """`count` arrays [rows, length, mlp]; with experts, of all tokens' places."""
+        """`count` arrays [rows, length, mlp]; with experts, of the tokens of a group of devices for each chosen expert."""
         shape = (self.rows, self.job.sequence_length, self.model.mlp)
-        chosen = self.model.experts_per_token if getattr(self.model, "experts", None) else 1
-        return self(("batch", "length", "mlp"), shape, self.itemsize) * count * chosen
+        one = self(("batch", "length", "mlp"), shape, self.itemsize)
+        if self.model.experts:
+            one *= self.model.experts_per_token * self.job.sizes["expert"]
+        return one * count
 
     def logits_of_a_part(self) -> int:
         """[rows, length, vocab] in float32, all chunks together."""

@@ -116,7 +116,7 @@ def expected_collectives(job: Job) -> list[Collective]:
 
     Kernels gathered over `fsdp` for each pass and their gradients scattered, those of the output matrix for each chunk
     of the loss; gradients summed over `data` and `replica`; the stream gathered and scattered around both halves of a block over `tensor`; keys and values gathered
-    over `context`; tokens sent to their experts and back over `expert`.
+    over `context`; tokens gathered and sums scattered over `expert`.
     """
     model, share = job.model, Share(job)
     parts, layers, chunks = job.accumulation, model.layers, model.loss_chunks
@@ -146,7 +146,14 @@ def expected_collectives(job: Job) -> list[Collective]:
     add("all-reduce", "gradients", share.parameters(), ("replica", "data"), parts)
     keys = share.heads(2 * model.kv_heads) * job.sizes["context"]
     add("all-gather", "keys and values", keys, ("context",), (passes + 1) * layers * parts)
-    if getattr(model, "experts", None):
-        places = stream * model.experts_per_token // job.sizes["tensor"]
-        add("all-to-all", "tokens to experts", places, ("expert",), 2 * passes * layers * parts)
+    if model.experts:
+        group = stream * job.sizes["expert"]
+        add(
+            "all-gather",
+            "tokens of a group of experts",
+            group,
+            ("expert",),
+            passes * layers * parts,
+        )
+        add("reduce-scatter", "what they say", group, ("expert",), passes * layers * parts)
     return found

@@ -11,7 +11,7 @@ from llmjp_jax.parallel import MeshConfig
 from llmjp_jax.training import OptimizerConfig, plan
 from llmjp_jax.training.plan_compile import Compiled, Refused, refusal
 from llmjp_jax.training.plan_job import Job
-from llmjp_jax.training.plan_memory import bytes_per_device
+from llmjp_jax.training.plan_memory import Share, bytes_per_device
 from llmjp_jax.training.plan_roofline import Roofline, executed_flops, expected_collectives
 from llmjp_jax.training.plan_search import (
     Candidate,
@@ -270,3 +270,18 @@ def test_shards_that_are_no_whole_tiles_are_summed_whole():
     assert kinds(256)["kernels"] == "all-gather"
     assert kinds(256)["gradients of kernels"] == "reduce-scatter"
     assert kinds(128)["kernels"] == kinds(128)["gradients of kernels"] == "all-reduce"
+
+
+def test_experts_hold_the_tokens_of_their_group_for_each_that_was_chosen():
+    mesh = {"topology": "v5e:2x2", "data": 1, "fsdp": 2, "expert": 2}
+    plain = make_job({"remat": "full"}, mesh, accumulation=1)
+    mixed = plain.changed(model={"experts": 4, "experts_per_token": 2})
+    share = Share(mixed)
+    tokens, embed, mlp, bfloat16 = 4 * 256, 256, 512, 2
+    assert share.mlp(1) == 2 * 2 * tokens * mlp * bfloat16
+    assert Share(plain).mlp(1) == tokens * mlp * bfloat16
+    # gate, up and down of four experts over two devices, and the router
+    router = 4 * embed * bfloat16
+    assert (
+        share.layer_kernels() == Share(plain).layer_kernels() + 3 * embed * mlp * bfloat16 + router
+    )
