@@ -34,6 +34,12 @@ _WORDS = {
 }
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--full_grid", action="store_true", help="every combination of tests/training/test_grid.py, not a covering"
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The reference data beside the repository; the test is skipped where it is absent."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -49,6 +50,25 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     """Asks for the layout of an activation by the logical names of its axes."""
     placement = _placement.get()
     return x if placement is None else placement.constrain(x, names)
+
+
+def relaid(x: jax.Array, names: Names, new_names: Names) -> jax.Array:
+    """An activation laid out by `names`, then by `new_names`; its gradient the other way round.
+
+    Both are said in both passes: XLA, told only one side of a matrix product, may split it along another axis.
+    """
+    return x if _placement.get() is None else _relaid(x, names, new_names)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _relaid(x, names, new_names):
+    return constrain(constrain(x, *names), *new_names)
+
+
+_relaid.defvjp(
+    lambda x, names, new_names: (_relaid(x, names, new_names), None),
+    lambda names, new_names, _, gradient: (_relaid(gradient, new_names, names),),
+)
 
 
 def sharded(function: Callable, in_names: tuple[Names, ...], out_names: Any) -> Callable:

@@ -9,13 +9,15 @@ import jax.numpy as jnp
 from flax import nnx
 
 from llmjp_jax.models.attention import attend, attend_cached
-from llmjp_jax.models.axes import constrain
+from llmjp_jax.models.axes import constrain, relaid
 from llmjp_jax.models.config import ModelConfig
 from llmjp_jax.models.linear import Linear, Norm, dropout, fence_gradient
 from llmjp_jax.models.moe import Balance, Experts
 from llmjp_jax.models.rope import rope_table, rotate
 
 _STREAM = ("batch", "stream_length", "activation_embed")
+# What enters attention and MLP: of the stream, the length that the tensor axis splits is gathered.
+_INPUT = ("batch", "length", "activation_embed")
 # In decoding a row grows by one token at a time: its length is never split.
 _NEW = ("batch", None, "activation_embed")
 
@@ -74,6 +76,16 @@ class MLP(nnx.Module):
         return self.down(constrain(y, "batch", length, "mlp"))
 
 
+def _gathered(x: jax.Array) -> jax.Array:
+    """The normed stream, gathered over the tensor axis; its gradient, a sum over that axis, is scattered."""
+    return relaid(x, _STREAM, _INPUT)
+
+
+def _scattered(y: jax.Array) -> jax.Array:
+    """What is added to the stream, a sum over the tensor axis that ends split; its gradient is gathered."""
+    return relaid(y, _INPUT, _STREAM)
+
+
 class Block(nnx.Module):
     """Pre-norm attention and MLP (or mixture of experts), each added to the residual stream."""
 
@@ -87,8 +99,8 @@ class Block(nnx.Module):
     def __call__(self, h, table, segment_ids, dropout_key):
         """The stream after this block, and the router's `Balance` (None without experts)."""
         keys = (None,) * 3 if dropout_key is None else jax.random.split(dropout_key, 3)
-        y = self.attention(self.attention_norm(h), table, segment_ids, keys[0])
-        h = self._add(h, dropout(y, self.config.dropout, keys[1]))
+        y = self.attention(_gathered(self.attention_norm(h)), table, segment_ids, keys[0])
+        h = self._add(h, dropout(_scattered(y), self.config.dropout, keys[1]))
         y, balance = self._feed_forward(h)
         return self._add(h, dropout(y, self.config.dropout, keys[2])), balance
 
@@ -104,11 +116,14 @@ class Block(nnx.Module):
         values = jax.lax.dynamic_update_slice(values, value.astype(values.dtype)[None], at)
         y = attend_cached(query, keys[layer], values[layer], start, length)
         h = self._add(h, self.attention.output(y), _NEW)
-        return self._add(h, self._feed_forward(h, None)[0], _NEW), keys, values
+        y = self.mlp(self.mlp_norm(h), None)
+        y = y if self.config.experts is None else y[0]
+        return self._add(h, y, _NEW), keys, values
 
-    def _feed_forward(self, h, length="length"):
-        y = self.mlp(self.mlp_norm(h), length)
-        return (y, None) if self.config.experts is None else y
+    def _feed_forward(self, h):
+        x = _gathered(self.mlp_norm(h))
+        # Experts leave their sums split as the stream is.
+        return (_scattered(self.mlp(x)), None) if self.config.experts is None else self.mlp(x)
 
     def _add(self, h, y, names=_STREAM):
         # Without a barrier XLA's CPU backend recomputes the whole chain of sums in every consumer.
@@ -193,7 +208,7 @@ class Decoder(nnx.Module):
         block = _remat(block, self.config.remat)
         layers = (nnx.as_pure(weights), layer_keys)
         h, balance = jax.lax.scan(block, h, layers, unroll=self.config.unroll)
-        return self.final_norm(h), balance
+        return _gathered(self.final_norm(h)), balance
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[batch, length, embed] → [batch, length, vocab] float32."""
