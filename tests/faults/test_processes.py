@@ -45,14 +45,20 @@ def run_together(arguments: list[str], processes: int, devices: int) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_losses_of_one_and_go_on_from_its_checkpoint(command, tmp_path):
-    steps = ["--gin.OptimizerConfig.decay_steps=12", "--gin.checkpoints.CheckpointConfig.period=4"]
-    run_together(command(tmp_path / "one", "--gin.TRAIN_STEPS=12", *steps), processes=1, devices=1)
-    mesh = ["--gin.parallel.MeshConfig.fsdp=2", "--gin.parallel.MeshConfig.tensor=1"]
-    # Begun by one process, ended by two with two devices each.
-    run_together(command(tmp_path / "two", "--gin.TRAIN_STEPS=4", *steps), processes=1, devices=1)
-    run_together(
-        command(tmp_path / "two", "--gin.TRAIN_STEPS=12", *steps, *mesh), processes=2, devices=2
-    )
-    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), atol=1e-5)
-    assert saved_steps(tmp_path / "two") == [4, 8, 12]
+@pytest.mark.timeout(600)
+def test_eight_devices_give_the_same_losses_in_one_two_or_four_processes(command, tmp_path):
+    """Sequences, matrices and parameters are split, each over devices of several processes."""
+    options = [f"--gin.parallel.MeshConfig.{axis}=2" for axis in ("fsdp", "context", "tensor")]
+    options += ["--gin.OptimizerConfig.decay_steps=6", "--gin.checkpoints.CheckpointConfig.period=3"]  # fmt: skip
+
+    def run(model_dir, steps: int, processes: int):
+        arguments = command(tmp_path / model_dir, f"--gin.TRAIN_STEPS={steps}", *options)
+        run_together(arguments, processes, devices=8 // processes)
+
+    run("one", 6, processes=1)
+    # Begun by two processes of four devices each, ended by four of two.
+    run("several", 3, processes=2)
+    run("several", 6, processes=4)
+    np.testing.assert_allclose(losses(tmp_path / "several"), losses(tmp_path / "one"), atol=1e-5)
+    assert len(losses(tmp_path / "one")) == 6
+    assert saved_steps(tmp_path / "several") == [3, 6]
