@@ -23,9 +23,17 @@ BATCH, LENGTH, VOCAB = 32, 16, 96
 SIZES = dict(
     vocab_size=VOCAB, layers=2, embed=16, heads=4, mlp=32, max_length=LENGTH, initializer_std=0.2
 )
+LLAMA = SIZES | dict(
+    kv_heads=2,
+    position="rope",
+    norm="rmsnorm",
+    activation="swiglu",
+    bias=False,
+    tied_embeddings=False,
+)
 FAMILIES = {
-    "llama": SIZES | dict(kv_heads=2, position="rope", norm="rmsnorm", activation="swiglu", bias=False,
-                          tied_embeddings=False),
+    "llama": LLAMA,
+    "mixture": LLAMA | dict(experts=4, experts_per_token=2),
     "gpt2": SIZES | dict(position="learned", norm="layernorm", activation="gelu", bias=True, tied_embeddings=True),
 }  # fmt: skip
 
@@ -119,13 +127,13 @@ def loss_and_gradients(
         model=ModelConfig(**FAMILIES[family], unroll=unroll, **model), optimizer=OptimizerConfig(**OPTIMIZER),
         mesh=make_mesh(MeshConfig(**sizes), jax.devices()[:devices]), batch_size=BATCH, sequence_length=LENGTH,
         accumulation=accumulation, document_mask=documents == "masked", z_loss=1e-3,
+        router_loss=1e-2 if family == "mixture" else 0.0,
     )  # fmt: skip
 
     def run(parameters, arrays):
         with trainer._placed():
-            gradients, loss, *_ = trainer._gradients(
-                TrainState(jnp.int32(0), parameters, None), arrays
-            )
+            state = TrainState(jnp.int32(0), parameters, None)
+            gradients, (loss, *_), _ = trainer._gradients(state, arrays)
         return loss, gradients
 
     shardings = trainer.state_shardings.parameters
