@@ -20,6 +20,8 @@ from llmjp_jax.training.plan_job import Job
 # Bytes of a device's score [heads, length, length] while a block's backward pass runs: float32 probabilities, and
 # their gradient and themselves as products want them. What is kept by a kernel that never makes scores is small.
 _SCORE_BYTES = {"reference": 12, "xla": 8, "blocked": 3}
+# Numbers along the last axis of a TPU's registers.
+_LANES = 128
 
 
 def bytes_per_device(job: Job) -> dict[str, int]:
@@ -165,8 +167,11 @@ class Share:
         return self(("batch", "length", "activation_embed"), shape, self.itemsize)
 
     def heads(self, count: int) -> int:
-        """[rows, length, count, head_dim]."""
-        one = (self.rows, self.job.sequence_length, self.model.heads, self.model.head_dim)
+        """[rows, length, count, head_dim]; the splash kernel fills head sizes up to whole lanes."""
+        size = self.model.head_dim
+        if self.model.attention.startswith("splash"):
+            size = -(-size // _LANES) * _LANES
+        one = (self.rows, self.job.sequence_length, self.model.heads, size)
         names = ("batch", "length", "heads", "head_dim")
         return self(names, one, self.itemsize) * count // self.model.heads
 

@@ -23,9 +23,6 @@ ASSUMPTIONS = (
     "'overlapped' is the largest of the four terms, 'in turn' their sum: a step lies between, and above",
 )
 
-# Rows of a tile of bfloat16 numbers; seen with libtpu 0.0.42 for widths of 40 and 20 on v4 and v5e.
-_TILE_ROWS = 16
-
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
@@ -132,9 +129,12 @@ def expected_collectives(job: Job) -> list[Collective]:
             one = one_collective(kind, operation, size, job.group(wide), job.interconnect)
             found.append(one.times(runs))
 
-    # Parts that are no whole tiles cannot be sent alone: XLA then sums whole arrays that are zero elsewhere.
-    whole_tiles = (model.embed // job.sizes["fsdp"]) % _TILE_ROWS == 0
-    gather, scatter = ("all-gather", "reduce-scatter") if whole_tiles else ("all-reduce",) * 2
+    # Where one group is the whole machine, XLA sums whole arrays: in place of scattering, and in three dimensions in
+    # place of gathering too. Seen with libtpu 0.0.42 on v4 (fsdp 128 of 128; not 64, 32), v5p (64 of 64), v5e (256 of
+    # 256: sums, but gathers; not 64).
+    whole = job.sizes["fsdp"] == job.device_count
+    gather = "all-reduce" if whole and job.data_sheet.torus == 3 else "all-gather"
+    scatter = "all-reduce" if whole else "reduce-scatter"
     add(gather, "kernels", kernels, ("fsdp",), 2 * layers * parts)
     add(scatter, "gradients of kernels", kernels, ("fsdp",), layers * parts)
     add(gather, "output matrix", matrix, ("fsdp",), chunks * parts)

@@ -140,12 +140,20 @@ def nearest(job: Job, say: Callable[[str], None], most: int = 4) -> Tried | None
         if distance(job, candidate.job) > 0 and candidate.memory < sum(asked.values())
     ]
     others.sort(key=lambda c: (distance(job, c.job), c.expected.in_turn))
-    for candidate in others[:most]:
+    limit, tries = math.inf, 0
+    for candidate in others:
+        # What takes no less than a layout that was refused is refused too.
+        if candidate.memory >= limit:
+            continue
+        if tries == most:
+            break
+        tries += 1
         say(f"does this fit? {candidate.job.describe()}")
         tried = attempt(candidate, say)
         say(f"    {verdict(tried)}")
         if tried.reached is not None:
             return tried
+        limit = candidate.memory
     return None
 
 
