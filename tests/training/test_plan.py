@@ -8,7 +8,7 @@ import pytest
 from llmjp_jax.errors import UserError
 from llmjp_jax.models import ModelConfig, parameter_count
 from llmjp_jax.parallel import MeshConfig
-from llmjp_jax.training import OptimizerConfig, plan
+from llmjp_jax.training import OptimizerConfig, plan, plan_compile, plan_search
 from llmjp_jax.training.plan_compile import Compiled, Refused, refusal
 from llmjp_jax.training.plan_job import Job
 from llmjp_jax.training.plan_memory import Share, bytes_per_device
@@ -30,6 +30,10 @@ needs_libtpu = pytest.mark.skipif(
 )
 MODEL = LLAMA | {"embed": 256, "heads": 4, "kv_heads": 4, "mlp": 512, "max_length": 1024}
 GIB = 2**30
+COMPILED = Compiled(
+    arguments=1, temporaries=1, peak=2, trace_seconds=0, compile_seconds=0, collectives=[],
+    rematerialized=[],
+)  # fmt: skip
 
 
 def make_job(model: dict | None = None, mesh: dict | None = None, **changes) -> Job:
@@ -200,8 +204,15 @@ def test_the_step_is_compiled_for_a_slice_that_is_not_there():
 
 
 @needs_libtpu
-@pytest.mark.slow
-def test_a_step_that_does_not_fit_is_refused_with_xla_s_figure_and_the_nearest_layout():
+def test_a_step_that_does_not_fit_is_refused_with_xla_s_figure_and_the_nearest_layout(monkeypatch):
+    # XLA itself refuses, which takes seconds; that it accepts the next takes it a minute, and is taken for granted here.
+    asked = []
+
+    def compile_step(job, say):
+        asked.append(job)
+        return plan_compile.compile_step(job, say) if len(asked) == 1 else COMPILED
+
+    monkeypatch.setattr(plan_search, "compile_step", compile_step)
     job = make_job(
         {"remat": "full", "embed": 2048, "heads": 16, "kv_heads": 16, "mlp": 16384, "layers": 8},
         {"topology": "v5e:2x2", "data": 4}, sequence_length=128, accumulation=1,
@@ -220,8 +231,6 @@ def test_a_step_that_does_not_fit_is_refused_with_xla_s_figure_and_the_nearest_l
 
 @needs_libtpu
 def test_the_nearest_layout_is_the_closest_that_xla_accepts(monkeypatch):
-    from llmjp_jax.training import plan_search
-
     # A search goes through meshes from whole products on, so the nearest ones come late in it.
     mesh = {"topology": "v5e:2x2", "data": 1, "fsdp": 1, "tensor": 4}
     job = make_job({"remat": "dots"}, mesh, sequence_length=1024, batch_size=512, accumulation=2)
@@ -231,10 +240,7 @@ def test_the_nearest_layout_is_the_closest_that_xla_accepts(monkeypatch):
         asked.append(job)
         if len(asked) < 3:
             return Refused(message="too much", needed=1, available=1, compile_seconds=0)
-        return Compiled(
-            arguments=1, temporaries=1, peak=2, trace_seconds=0, compile_seconds=0, collectives=[],
-            rematerialized=[],
-        )  # fmt: skip
+        return COMPILED
 
     monkeypatch.setattr(plan_search, "compile_step", compile_step)
     found = nearest(job, silent)
