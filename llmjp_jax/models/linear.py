@@ -23,7 +23,7 @@ def _fenced_dot(x: jax.Array, kernel: jax.Array, contracted: int) -> jax.Array:
     """`_dot` whose backward pass reads finished arrays.
 
     XLA's CPU backend otherwise fuses the element-wise chain before a product into the transposed copy that the
-    gradient of the kernel reads, with strided access: a seventh of a small GPT's step.
+    gradient of the kernel reads, with strided access.
     """
     return _dot(x, kernel, contracted)
 
