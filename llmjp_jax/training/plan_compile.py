@@ -66,9 +66,10 @@ def compile_step(
     Raises:
       UserError: libtpu is missing, or a size does not fit the mesh.
     """
-    interconnect, trainer = job.interconnect, job.trainer()
-    start = time.perf_counter()
+    interconnect = job.interconnect
     with caught_log() as log, _Ticking(say):
+        trainer = job.trainer()  # asks XLA about the compiler options
+        start = time.perf_counter()
         lowered = trainer.step.lower(trainer.abstract_state, trainer.abstract_batch())
         traced = time.perf_counter()
         try:
