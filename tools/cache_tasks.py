@@ -31,6 +31,8 @@ from llmjp_jax.errors import UserError, exit_on_user_error  # noqa: E402
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     with exit_on_user_error():
+        if options.describe and options.jsonl:
+            raise UserError("--describe takes a mixture of data/*.toml, not --jsonl")
         files = _own_files(options)
         if not (options.mixture_or_task_name or files):
             raise UserError(
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.weights_only:
             _write_weights(options)
             return
+        if not (files or options.module or options.corpora_dir):
+            _refuse_without_text(options.mixture_or_task_name)
         # From here on SeqIO, and with it TensorFlow, is needed.
         for name in _register(options, files):
             _build(name, options)
@@ -64,6 +68,16 @@ def _build(name: str, options: argparse.Namespace) -> None:
     for prefix in prefixes:
         store = TokenStore(prefix)
         print(f"{prefix}: {len(store):,} documents, {store.num_tokens:,} tokens")
+
+
+def _refuse_without_text(name: str) -> None:
+    from llmjp_jax.corpus import load_mixtures
+
+    load_mixtures(name)  # says what is known if this is not
+    raise UserError(
+        f"{name} is a mixture of data/*.toml: add --corpora_dir=DIR --vocabulary=PATH to tokenise its text (--describe says "
+        "which), or --weights_only for stores that are there; a Task of your own needs --module or --jsonl"
+    )
 
 
 def _describe(options: argparse.Namespace) -> None:

@@ -124,14 +124,14 @@ def describe(mixture: Mixture) -> str:
     """A table of a mixture: each subset's share, epochs, licence and source."""
     total = sum(mixture.weights.values())
     counted = mixture.tokenizer and not mixture.part  # of a part only the shares are known
-    unit = f"tokens under {mixture.tokenizer}" if counted else "shares"
-    lines = [f"{mixture.name}: {total:,} {unit}"]
+    size = f"{total:,} tokens under {mixture.tokenizer}" if counted else "shares"
+    lines = [f"{mixture.name}: {size}"]
     for name, weight in mixture.weights.items():
         subset, epochs = mixture.subsets[name], mixture.epochs(name)
         read = "" if epochs is None else f"{epochs:.3f} epochs"
         origin = "; ".join(filter(None, [subset.source, subset.url, subset.licence]))
         lines.append(
-            f"  {mixture.task(name):<26}{weight:>18,}  {weight / total:7.2%}  {read:<13}  {origin}"
+            f"  {mixture.task(name):<26}{f'{weight:,}' if counted else '':>18}  {weight / total:7.2%}  {read:<13}  {origin}"
         )
     return "\n".join(lines)
 

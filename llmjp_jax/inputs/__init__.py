@@ -13,13 +13,15 @@ from llmjp_jax.inputs.batches import (
     where,
 )
 from llmjp_jax.inputs.epoch import epoch_batches
-from llmjp_jax.inputs.opening import open_inputs, open_stores, read_weights
+from llmjp_jax.inputs.opening import checked_stages, open_inputs, open_stores, read_weights
+from llmjp_jax.inputs.orders import ORDERS
 from llmjp_jax.inputs.prefetch import prefetch
 from llmjp_jax.inputs.sources import Source, Span
 from llmjp_jax.inputs.store_writer import TokenStoreWriter
 from llmjp_jax.inputs.token_store import TokenStore, token_dtype
 
 __all__ = [
+    "ORDERS",
     "Inputs",
     "Sample",
     "Source",
@@ -28,6 +30,7 @@ __all__ = [
     "TokenStore",
     "TokenStoreWriter",
     "batch_at",
+    "checked_stages",
     "epoch_batches",
     "open_inputs",
     "open_stores",

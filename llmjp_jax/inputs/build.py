@@ -62,7 +62,7 @@ def cache_task(
 
     provider = get_task_or_mixture(task_or_mixture_name, module)
     cache_dir = Path(cache_dir)
-    tasks = getattr(provider, "tasks", None)
+    tasks = _in_given_order(provider) if hasattr(provider, "tasks") else None
     prefixes = []
     for task in tasks or [provider]:
         present = [split for split in splits if split in task.splits]
@@ -78,6 +78,15 @@ def cache_task(
         weights = integer_weights({task.name: provider.get_rate(task) for task in tasks})
         write_weights(cache_dir, provider.name, weights)
     return prefixes
+
+
+def _in_given_order(mixture) -> list:
+    """A Mixture's Tasks as it was given them, those of Mixtures in it last: SeqIO itself sorts them by name.
+
+    Megatron's blend depends on the order.
+    """
+    given = {name: place for place, name in enumerate(mixture.rate_per_task_name)}
+    return sorted(mixture.tasks, key=lambda task: (given.get(task.name, len(given)), task.name))
 
 
 def integer_weights(rates: dict[str, float]) -> dict[str, int]:

@@ -78,6 +78,19 @@ def _stages(names: Names, total_steps: int | None) -> list[tuple[str, int | None
     """Each name with the steps that its order is made for: of the last one, those to the end of the run."""
     if isinstance(names, str):
         return [(names, total_steps)]
+    *before, (last, steps) = checked_stages(names)
+    left = (total_steps or 0) - sum(count for _, count in before)
+    return [*before, (last, left if left > 0 else steps)]
+
+
+def checked_stages(names: Names) -> list[tuple[str, int]]:
+    """The pairs of `names`; none for a single name.
+
+    Raises:
+      UserError: they are no pairs of a name and a number of steps.
+    """
+    if isinstance(names, str):
+        return []
     usable = bool(names) and all(
         isinstance(pair, Sequence)
         and len(pair) == 2
@@ -91,9 +104,7 @@ def _stages(names: Names, total_steps: int | None) -> list[tuple[str, int | None
             f"mixture_or_task_name = {names!r} must be a name, or pairs of a name and its number of steps, such as "
             "(('fold_00', 8787), ('fold_01', 8787))"
         )
-    *before, (last, steps) = names
-    left = (total_steps or 0) - sum(count for _, count in before)
-    return [*before, (last, left if left > 0 else steps)]
+    return [tuple(pair) for pair in names]
 
 
 def open_stores(
@@ -166,5 +177,5 @@ def mixture_path(cache_dir: Path, mixture: str) -> Path:
 def _missing(cache_dir: Path, name: str, what: str, searched: Path) -> str:
     return (
         f"there is no token store of {what} in {cache_dir} (searched {searched} and {cache_dir / name}); build it with: "
-        f"python tools/cache_tasks.py --mixture_or_task_name={name} --cache_dir={cache_dir} (or --jsonl={name}=FILE)"
+        f"python tools/cache_tasks.py --mixture_or_task_name={name} --cache_dir={cache_dir}, which says what else it needs"
     )

@@ -34,7 +34,8 @@ class OptimizerConfig:
       schedule: 'cosine', 'linear' or 'constant' after warm-up.
       cooldown_start: the step at which the second decay replaces the first; None: none does (LLM-jp v1.0 gave up its
         horizon at step 87,870).
-      cooldown_steps: the steps of the second decay, a cosine from the rate reached at `cooldown_start`.
+      cooldown_steps: the steps of the second decay, a cosine from the rate reached at `cooldown_start` (that LLM-jp's began
+        there is not published).
       cooldown_learning_rate: the rate that it ends in, kept from then on.
       beta1, beta2, epsilon: Adam's.
       weight_decay: on all matrices and embeddings, never on biases and norms (Megatron's rule).

@@ -71,15 +71,31 @@ def plan(job: Job, say: Say = tell, show: Say = show) -> tuple[list[str], list[d
                 f"XLA              not asked: {why} no TPU topology; memory above is an estimate alone"
             ]
         )
+        if job.data_sheet is not None:
+            add([estimated_verdict(job)])
         return lines, []
-    say(
-        f"compiling the step for {job.device_count} x {job.device_kind}; 13B take a minute or a few"
-    )
+    say(f"compiling the step for {job.device_count} x {job.device_kind}; 13B take minutes")
     tried = attempt(estimate(job), say)
     if isinstance(tried.outcome, Refused):
         raise UserError(refusal_sentence(job, tried.outcome, nearest(job, say)))
     add([*xla_lines(tried), *roofline_lines(job, tried.reached)])
     return lines, [record(tried)]
+
+
+def estimated_verdict(job: Job) -> str:
+    """That the step fits by the estimate alone, where XLA cannot be asked.
+
+    Raises:
+      UserError: it does not.
+    """
+    total, limit = sum(bytes_per_device(job).values()) / _GIB, memory_limit(job) / _GIB
+    if total > limit:
+        raise UserError(
+            f"by estimate the step does not fit: {total:.1f} of {limit:.1f} GiB of each {job.device_kind}; share the "
+            "parameters out (parallel.MeshConfig.fsdp), compute a batch in more parts (training.train.accumulation), or set "
+            "models.ModelConfig.remat = 'full'"
+        )
+    return f"verdict          fits by estimate, with {limit - total:.2f} GiB to spare"
 
 
 def tried_lines(tried: Tried) -> list[str]:
@@ -119,9 +135,28 @@ def run_lines(job: Job) -> list[str]:
         f"steps            {job.total_steps:,} of {job.batch_size:,} x {job.sequence_length:,} tokens "
         f"({job.accumulation} parts each)",
         f"tokens           {job.total_steps * job.tokens:,}",
+        *stage_lines(job),
         f"FLOPs per token  {flops['causal']:.4g} (causal attention), {flops['full']:.4g} (full attention)",
         f"computed         attention {model.attention}, remat {model.remat}, {model.loss_chunks} loss chunks, {model.dtype}",
     ]
+
+
+def stage_lines(job: Job) -> list[str]:
+    """Several data sets in turn, and a second decay of the learning rate, by the steps that they begin and end with."""
+    lines, first = [], 0
+    for number, (name, steps) in enumerate(job.stages, 1):
+        last = number == len(job.stages)
+        stop = job.total_steps if last else first + steps
+        said = "" if stop - first == steps else f" ({steps:,} were asked for)"
+        lines.append(f"data             {name}: steps {first:,} to {stop:,}{said}")
+        first = stop
+    optimizer = job.options.get("optimizer")
+    if optimizer is not None and optimizer.cooldown_start is not None:
+        stop = optimizer.cooldown_start + optimizer.cooldown_steps
+        lines.append(
+            f"second decay     steps {optimizer.cooldown_start:,} to {stop:,}, of {job.total_steps:,}"
+        )
+    return lines
 
 
 def memory_lines(job: Job) -> list[str]:

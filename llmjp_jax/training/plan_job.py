@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from llmjp_jax.errors import UserError
+from llmjp_jax.inputs import ORDERS, checked_stages
 from llmjp_jax.models import ModelConfig
 from llmjp_jax.parallel import (
     AXES,
@@ -34,12 +35,13 @@ class Job:
 
     Attributes:
       options: arguments of `Trainer`, all but the mesh. mesh: sizes, and the topology or kind and number of devices.
-      total_steps: updates.
+      total_steps: updates. stages: names of data sets and their steps, where there are several in turn.
     """
 
     options: Mapping[str, Any]
     mesh: MeshConfig
     total_steps: int
+    stages: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Job:
@@ -49,8 +51,15 @@ class Job:
           UserError: a size that does not fit another, or the machine.
         """
         options = {name: arguments[name] for name in arguments if name in _TRAINER_FIELDS}
-        mesh = arguments.get("mesh") or MeshConfig()
-        return cls(options=options, mesh=mesh, total_steps=arguments["total_steps"])
+        order = arguments.get("order", "windows")
+        if order not in ORDERS:
+            raise UserError(f"train.order = {order!r} must be one of {', '.join(ORDERS)}")
+        return cls(
+            options=options,
+            mesh=arguments.get("mesh") or MeshConfig(),
+            total_steps=arguments["total_steps"],
+            stages=tuple(checked_stages(arguments.get("mixture_or_task_name", ""))),
+        )
 
     def __post_init__(self):
         check_sizes(
@@ -158,11 +167,8 @@ class Job:
         """This job with some sizes of the mesh, fields of the model, or arguments of the trainer replaced."""
         options = {**self.options, **options}
         options["model"] = dataclasses.replace(options["model"], **(model or {}))
-        return Job(
-            options=options,
-            mesh=dataclasses.replace(self.mesh, **(mesh or {})),
-            total_steps=self.total_steps,
-        )
+        mesh = dataclasses.replace(self.mesh, **(mesh or {}))
+        return dataclasses.replace(self, options=options, mesh=mesh)
 
     def describe(self) -> str:
         """What a search changes, in one line."""

@@ -226,7 +226,7 @@ def test_the_tool_builds_a_users_own_files(tmp_path, small_vocabulary, monkeypat
         ([*common, "--jsonl=mine"], "is not NAME[:SPLIT]=FILE"),
         ([*common, "--jsonl=a=gone.jsonl"], "no file gone.jsonl"),
         ([common[1], files[0]], "need --vocabulary"),
-        ([*common, "--mixture_or_task_name=quickstrat"], "no Task or Mixture is named quickstrat"),
+        ([*common, "--mixture_or_task_name=quickstrat"], "has a mixture named quickstrat"),
         ([*common, "--mixture_or_task_name=x", "--module=not_there"], "no module not_there"),
     ]:
         with pytest.raises(SystemExit) as stopped:

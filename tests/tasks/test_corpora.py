@@ -68,6 +68,19 @@ def test_a_missing_subset_is_named_with_its_source(tmp_path, vocabulary):
         tasks.register_corpora(corpus, tmp_path, vocabulary)
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("corpus_v2", "--weights_only"), ("corpus_v9", "did you mean corpus_v")],
+)
+def test_a_mixture_without_its_text_is_one_sentence_with_what_to_add(
+    tmp_path, capsys, name, sentence
+):
+    with pytest.raises(SystemExit) as ended:
+        cache_tasks.main([f"--mixture_or_task_name={name}", f"--cache_dir={tmp_path}"])
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
 def test_a_corpus_in_folds_becomes_a_mixture_a_fold(tmp_path, tiny_vocabulary):
     for fold in range(10):
         for name in ("ja_wiki", "ja_cc", "en_wiki", "en_pile", "code_stack"):
@@ -78,5 +91,7 @@ def test_a_corpus_in_folds_becomes_a_mixture_a_fold(tmp_path, tiny_vocabulary):
     ])  # fmt: skip
     written = json.loads((tmp_path / "cache" / "corpus_v1_fold_07.mixture.json").read_text())
     assert written["weights"]["ja_cc_fold_07"] == 129_000_000_000
+    # The manifest's order, on which Megatron's blend depends; SeqIO's own is by name.
+    assert list(written["weights"]) == list(load_mixtures("corpus_v1")[7].task_weights)
     assert (tmp_path / "cache" / "ja_cc_fold_07" / "train.bin").is_file()
     assert len(list((tmp_path / "cache").glob("*.mixture.json"))) == 10

@@ -69,6 +69,34 @@ def test_without_a_topology_the_estimate_stands_alone_and_says_so():
     assert f"{parameter_count(job.model):,} parameters" in text
     assert "8 x NVIDIA H200" in text and "of 131.32 GiB" in text and "at 40% of 989 TFLOP/s" in text
     assert "not asked: NVIDIA H200 is no TPU topology; memory above is an estimate alone" in text
+    assert lines[-1].startswith("verdict          fits by estimate")
+
+
+def test_without_a_topology_a_step_too_large_by_the_estimate_is_refused():
+    mesh = {"data": 1, "fsdp": -1, "device_kind": "NVIDIA H200", "device_count": 1}
+    job = make_job({"layers": 4000}, mesh, accumulation=1)
+    with pytest.raises(UserError, match="by estimate the step does not fit: .* of 131.3 GiB"):
+        plan.plan(job, silent, silent)
+
+
+def test_data_sets_in_turn_and_a_second_decay_are_shown_by_their_steps():
+    optimizer = OptimizerConfig(
+        **OPTIMIZER, cooldown_start=6, cooldown_steps=4, cooldown_learning_rate=0.0
+    )
+    job = make_job(
+        mesh={"data": 1},
+        mixture_or_task_name=(("one", 3), ("two", 3), ("three", 9)),
+        optimizer=optimizer,
+    )
+    text = "\n".join(plan.run_lines(job))
+    assert "one: steps 0 to 3\n" in text and "two: steps 3 to 6\n" in text
+    assert "three: steps 6 to 10 (9 were asked for)\n" in text
+    assert "second decay     steps 6 to 10, of 10\n" in text
+
+
+def test_an_order_of_the_data_that_there_is_not_is_refused():
+    with pytest.raises(UserError, match="train.order = 'megatrn' must be one of windows, megatron"):
+        make_job(order="megatrn")
 
 
 def test_what_is_kept_of_a_block_is_the_stream_or_more():
