@@ -12,7 +12,7 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 
@@ -25,7 +25,7 @@ class Placement(Protocol):
     def constrain(self, x: jax.Array, names: Names) -> jax.Array: ...
 
     def sharded(
-        self, function: Callable, in_names: tuple[Names, ...], out_names: Any
+        self, function: Callable, in_names: tuple[Names, ...], out_names: Names
     ) -> Callable: ...
 
     def mesh_axes(self, name: str) -> tuple[str, ...]: ...
@@ -71,13 +71,13 @@ _relaid.defvjp(
 )
 
 
-def sharded(function: Callable, in_names: tuple[Names, ...], out_names: Any) -> Callable:
+def sharded(function: Callable, in_names: tuple[Names, ...], out_names: Names) -> Callable:
     """`function` run by each device on its own part of the arguments, with collectives over `mesh_axes` inside.
 
     Args:
       function: of arrays, in positions; without a placement it is returned as it is and gets the whole arrays.
       in_names: for each argument, the logical names of its axes.
-      out_names: those of the result, or a tuple of them where the result is a tuple.
+      out_names: those of the result.
     """
     placement = _placement.get()
     return function if placement is None else placement.sharded(function, in_names, out_names)

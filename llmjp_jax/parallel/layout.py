@@ -129,14 +129,8 @@ class Placement:
         spec = partition_spec(names, x.shape, self.mesh, self.layout)
         return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, spec))
 
-    def sharded(self, function: Callable, in_names: tuple, out_names: Any) -> Callable:
-        several = isinstance(out_names[0], tuple)
-        outputs = [
-            named_spec(names, self.mesh, self.layout)
-            for names in (out_names if several else (out_names,))
-        ]
-
-        def call(*arrays: jax.Array) -> Any:
+    def sharded(self, function: Callable, in_names: tuple, out_names: tuple) -> Callable:
+        def call(*arrays: jax.Array) -> jax.Array:
             inputs = tuple(
                 partition_spec(names, x.shape, self.mesh, self.layout)
                 for names, x in zip(in_names, arrays, strict=True)
@@ -146,7 +140,7 @@ class Placement:
                 function,
                 mesh=self.mesh,
                 in_specs=inputs,
-                out_specs=tuple(outputs) if several else outputs[0],
+                out_specs=named_spec(out_names, self.mesh, self.layout),
                 check_vma=False,
             )(*arrays)
 
