@@ -126,7 +126,8 @@ def _measured_cpu_flops(size: int = 1024, rounds: int = 8) -> float:
 def keep_freed_memory() -> bool:
     """Tells glibc to keep memory that a training step frees for the next step; call it before the first computation.
 
-    XLA's CPU client otherwise maps its temporaries anew each step: tens of thousands of page faults. Returns False where the C library has no `mallopt`.
+    XLA's CPU client otherwise maps its temporaries anew each step: tens of thousands of page faults. Returns False
+    where the C library has no `mallopt`.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

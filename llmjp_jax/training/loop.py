@@ -21,6 +21,7 @@ from llmjp_jax.training.compilation import keep_programs
 from llmjp_jax.training.metrics import MetricsLog, NullLog, Progress, draw_loss, read_metrics
 from llmjp_jax.training.optimizer import OptimizerConfig
 from llmjp_jax.training.record import check_continuation, headline, run_record, write_record
+from llmjp_jax.training.sizes import check_steps
 from llmjp_jax.training.start import given_parameters, open_data, restored_state
 from llmjp_jax.training.stop import StopRequest
 from llmjp_jax.training.trainer import Trainer, TrainState
@@ -103,8 +104,7 @@ def train(
       UserError: the arguments do not fit each other, the machine, or the run in `model_dir`.
       FloatingPointError: the loss is not finite.
     """
-    if type(total_steps) is not int or total_steps < 1:
-        raise UserError(f"total_steps = {total_steps!r} must be a whole number of at least 1")
+    check_steps(total_steps)
     if allocator not in ("system", "keep"):
         raise UserError(f"train.allocator = {allocator!r} must be 'system' or 'keep'")
     if allocator == "keep":

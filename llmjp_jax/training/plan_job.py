@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +24,7 @@ from llmjp_jax.parallel import (
     data_sheet,
     make_mesh,
 )
-from llmjp_jax.training.sizes import check_sizes
+from llmjp_jax.training.sizes import check_sizes, check_steps
 from llmjp_jax.training.trainer import Trainer
 
 _TRAINER_FIELDS = {field.name for field in dataclasses.fields(Trainer)} - {"mesh"}
@@ -62,10 +63,9 @@ class Job:
         )
 
     def __post_init__(self):
-        check_sizes(
-            self.model, batch_size=self.batch_size, sequence_length=self.sequence_length,
-            accumulation=self.accumulation,
-        )  # fmt: skip
+        check_steps(self.total_steps)
+        checked = inspect.signature(check_sizes).parameters.keys() - {"model"}
+        check_sizes(self.model, **{n: v for n, v in self.options.items() if n in checked})
         # Raises where the mesh does not fit the machine.
         self.sizes  # noqa: B018
 

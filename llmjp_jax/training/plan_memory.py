@@ -56,12 +56,12 @@ def kept_bytes(job: Job) -> int:
     layer = {"full": stream}
     # 'dots': the results of the products with kernels, next to the stream; 'none': everything between them as well.
     # The grouped products of experts are none of those that 'dots' keeps.
-    products = 0 if model.experts else share.mlp(_ups(job))
+    products = 0 if model.experts else share.mlp(share.ups)
     layer["dots"] = stream * 3 + share.heads(model.heads + 2 * model.kv_heads) + products
     layer["none"] = (
         stream * 6
         + share.heads(4 * model.heads + 4 * model.kv_heads)
-        + share.mlp(2 * _ups(job) + 1)
+        + share.mlp(2 * share.ups + 1)
         + share.scores(_SCORE_BYTES.get(model.attention, 0) * 3 // 4)
     )
     return layer[model.remat] * model.layers
@@ -75,7 +75,7 @@ def block_bytes(job: Job) -> int:
     attention = share.scores(_SCORE_BYTES.get(model.attention, 0)) + 2 * share.heads(
         2 * model.heads + 2 * model.kv_heads
     )
-    mlp = 2 * share.mlp(_ups(job) + 1)
+    mlp = 2 * share.mlp(share.ups + 1)
     if model.experts:
         # The tokens of a group of devices, once for each expert that they chose, and what the experts say.
         mlp += 4 * share.length_whole() * model.experts_per_token * job.sizes["expert"]
@@ -123,11 +123,6 @@ def _part(names: tuple, shape: tuple[int, ...], grid: jax.sharding.AbstractMesh,
     return math.prod(shape) // parts
 
 
-def _ups(job: Job) -> int:
-    """Arrays of the MLP's width before its last product."""
-    return 2 if job.model.activation == "swiglu" else 1
-
-
 class Share:
     """A device's part of arrays, in bytes, given the logical names of their axes."""
 
@@ -136,6 +131,8 @@ class Share:
         self.layout = complete_layout(job.layout)
         self.rows = job.batch_size // job.accumulation
         self.itemsize = jnp.dtype(job.model.dtype).itemsize
+        # Arrays of the MLP's width before its last product.
+        self.ups = 2 if job.model.activation == "swiglu" else 1
 
     def __call__(self, names, shape, itemsize) -> int:
         return _part(names, shape, self.job.grid, self.layout) * itemsize

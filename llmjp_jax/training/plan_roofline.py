@@ -98,8 +98,9 @@ def memory_bytes(job: Job) -> float:
     kernels = share.layer_kernels() * model.layers * passes * job.accumulation
     # Each product reads its operand and writes its result, forward once and backward twice, again where repeated.
     stream, heads, mlp = share.length_whole(), share.heads(1), share.mlp(1)
-    ups = 2 if model.activation == "swiglu" else 1
-    products = 4 * stream + 2 * heads * (2 * model.heads + 2 * model.kv_heads) + 2 * mlp * (ups + 1)
+    products = (
+        4 * stream + 2 * heads * (2 * model.heads + 2 * model.kv_heads) + 2 * mlp * (share.ups + 1)
+    )
     scores = share.scores(2 if model.attention in ("xla", "reference", "blocked") else 0) * 2
     activations = (products + scores) * model.layers * passes * job.accumulation
     logits = share.logits_of_a_part() * 4 * job.accumulation
@@ -112,8 +113,8 @@ def expected_collectives(job: Job) -> list[Collective]:
     """What the layout makes the step send, before XLA is asked.
 
     Kernels gathered over `fsdp` for each pass and their gradients scattered, those of the output matrix for each chunk
-    of the loss; gradients summed over `data` and `replica`; the stream gathered and scattered around both halves of a block over `tensor`; keys and values gathered
-    over `context`; tokens gathered and sums scattered over `expert`.
+    of the loss; gradients summed over `data` and `replica`; the stream gathered and scattered around both halves of a
+    block over `tensor`; keys and values gathered over `context`; tokens gathered and sums scattered over `expert`.
     """
     model, share = job.model, Share(job)
     parts, layers, chunks = job.accumulation, model.layers, model.loss_chunks

@@ -1,9 +1,15 @@
-"""Whether the sizes of a run fit each other: asked by the trainer and by the plan, before anything is made."""
+"""Whether the sizes of a run fit each other: asked by training and by the plan, before anything is made."""
 
 from __future__ import annotations
 
 from llmjp_jax.errors import UserError
 from llmjp_jax.models import ModelConfig
+
+
+def check_steps(total_steps: int) -> None:
+    """Raises a `UserError` where a run has no step."""
+    if type(total_steps) is not int or total_steps < 1:
+        raise UserError(f"total_steps = {total_steps!r} must be a whole number of at least 1")
 
 
 def check_sizes(

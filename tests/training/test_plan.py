@@ -94,9 +94,19 @@ def test_data_sets_in_turn_and_a_second_decay_are_shown_by_their_steps():
     assert "second decay     steps 6 to 10, of 10\n" in text
 
 
-def test_an_order_of_the_data_that_there_is_not_is_refused():
-    with pytest.raises(UserError, match="train.order = 'megatrn' must be one of windows, megatron"):
-        make_job(order="megatrn")
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"order": "megatrn"}, "train.order = 'megatrn' must be one of windows, megatron"),
+        ({"total_steps": 0}, "total_steps = 0"),
+        ({"router_loss": 0.1}, "router_loss = 0.1"),
+        ({"seed": -1}, "seed = -1"),
+        ({"mixture_or_task_name": (("one", 3), "two")}, "pairs of a name and its number of steps"),
+    ],
+)
+def test_what_a_run_would_refuse_its_plan_refuses(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        make_job(**changes)
 
 
 def test_what_is_kept_of_a_block_is_the_stream_or_more():
