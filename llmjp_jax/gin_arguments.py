@@ -50,6 +50,16 @@ class Arguments:
     def read_flag(self, binding: str, flag: str) -> None:
         self._files.read_flag(binding, flag)
 
+    def spare(self, parameter: str, macro: str, place: str) -> None:
+        """Gives a parameter of the entry some text where its macro, or the parameter itself, is still to be set."""
+        key = Key(macro, "gin.macro", "value")
+        value = config._CONFIG.get(key[:2], {}).get(key.name)
+        if any(found.scopes == ["gin.REQUIRED"] for found in config.iterate_references([value])):
+            self.read_flag(f"{macro} = 'unneeded'", place)
+        elif not any(key[1:] == (self._entry.selector, parameter) for key in self._files.origins):
+            name = f"{self._entry.selector.rpartition('.')[2]}.{parameter}"
+            self.read_flag(f"{name} = 'unneeded'", place)
+
     def check(self) -> None:
         """Follows every reference without calling anything."""
         self._table = {at: dict(values) for at, values in config._CONFIG.items()}

@@ -86,7 +86,7 @@ def read_arguments(
     Args:
       flags: of `parse_flags`.
       unneeded: for a command that does only a part of what `entry` does: parameters that need not be given, each
-        with the macro by which a user may set it nevertheless.
+        with its macro.
 
     Raises:
       UserError: a mistake in the files or bindings.
@@ -98,13 +98,10 @@ def read_arguments(
     for name in flags.gin_file:
         files.read_file(name)
     arguments = Arguments(entry, files)
-    given = {flag.partition("=")[0] for flag in flags.typed.values()}
-    for parameter, macro in (unneeded or {}).items():
-        if f"--gin.{macro}" not in given:
-            name = f"{entry.rpartition('.')[2]}.{parameter}"
-            files.read_flag(f"{name} = 'unneeded'", _program())
     for binding in flags.gin_bindings:
         files.read_flag(binding, flags.typed.get(binding, f"--gin_bindings={binding}"))
+    for parameter, macro in (unneeded or {}).items():
+        arguments.spare(parameter, macro, _program())
     arguments.check()
     return arguments
 

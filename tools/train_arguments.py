@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from llmjp_jax.errors import UserError  # noqa: E402
 from llmjp_jax.launch import parse_flags, read_arguments  # noqa: E402
 
-# What a step does not depend on, with the macro that a user may nevertheless give.
+# What a step does not depend on, with its macros.
 _UNNEEDED = {
     "model_dir": "MODEL_DIR",
     "vocabulary": "VOCABULARY",
@@ -27,6 +27,7 @@ def train_arguments(flags: list[str]) -> dict[str, Any]:
       UserError: a mistake in the flags or files.
     """
     parsed = parse_flags(flags, "", "gin_configs/quickstart.gin", None)
-    if parsed.coordinator_address is not None:
-        raise UserError("--coordinator_address: this runs in one process; leave it out")
+    for flag in ("coordinator_address", "hosts"):
+        if getattr(parsed, flag) is not None:
+            raise UserError(f"--{flag}: this runs in one process; leave it out")
     return read_arguments("llmjp_jax.training.train", parsed, _UNNEEDED).build()

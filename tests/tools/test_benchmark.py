@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from llmjp_jax.errors import UserError
 from llmjp_jax.files import repository_root
 from tools.benchmark_process import step_seconds
 from tools.train_arguments import train_arguments
@@ -116,6 +117,13 @@ def test_a_run_s_flags_serve_with_and_without_the_places_of_its_data():
     given = train_arguments([*QUICKSTART, "--gin.MODEL_DIR=runs/a", "--gin.CACHE_DIR=cache"])
     assert without["model"] == given["model"]
     assert given["cache_dir"] == "cache"
+    assert without["mixture_or_task_name"] == "quickstart"  # what the files give is not replaced
+
+
+@pytest.mark.parametrize("flag", ["--hosts=a,b", "--coordinator_address=auto"])
+def test_flags_for_several_processes_are_refused_where_there_is_one(flag):
+    with pytest.raises(UserError, match=f"{flag.partition('=')[0]}: this runs in one process"):
+        train_arguments([*QUICKSTART, flag])
 
 
 def test_a_step_is_timed_from_the_end_of_the_one_before_though_the_next_is_already_queued():
