@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # How long threads that are still busy may delay the exit of a command that failed.
 GRACE_SECONDS = 30.0
 
+_TRAIN_MACROS = {"MODEL_DIR": "runs/first"}
+
 _SPELLINGS = {"true": "True", "false": "False", "none": "None", "null": "None"}
 
 
@@ -37,7 +39,9 @@ def run(
     *,
     description: str,
     example: str,
+    macros: Mapping[str, str] = _TRAIN_MACROS,
     dry_run: str | None = None,
+    processes: bool = True,
 ) -> Any:
     """Parses the flags, builds the keyword arguments of `entry` from gin, checks them all, and calls it.
 
@@ -48,22 +52,24 @@ def run(
     Args:
       argv: the flags; None takes the command line's, and makes sure that the process ends when the command fails,
         whatever threads it leaves.
-      example: a gin file to name where the user gave none.
+      example: a gin file to name where the user gave none. macros: those that it needs, for the example in --help.
+      processes: take the flags of a command that runs as several processes.
 
     Returns:
       What the function returns. A `UserError` prints `error: ...` and exits 2.
     """
     try:
         with exit_on_user_error():
-            return _run(entry, argv, description, example, dry_run)
+            given = sys.argv[1:] if argv is None else argv
+            flags = parse_flags(given, description, example, dry_run, macros, processes)
+            return _run(entry, flags, dry_run)
     except BaseException:
         if argv is None:
             _end_within(GRACE_SECONDS)
         raise
 
 
-def _run(entry, argv, description, example, dry_run) -> Any:
-    flags = parse_flags(sys.argv[1:] if argv is None else argv, description, example, dry_run)
+def _run(entry: str, flags: argparse.Namespace, dry_run: str | None) -> Any:
     from llmjp_jax.gin_arguments import OPERATIVE_CONFIG
 
     arguments = read_arguments(entry, flags)
@@ -107,7 +113,12 @@ def read_arguments(
 
 
 def parse_flags(
-    argv: Sequence[str], description: str, example: str, dry_run: str | None
+    argv: Sequence[str],
+    description: str,
+    example: str,
+    dry_run: str | None,
+    macros: Mapping[str, str] = _TRAIN_MACROS,
+    processes: bool = True,
 ) -> argparse.Namespace:
     """The flags; `gin_bindings` are gin text in the order given, `typed` maps a text back to its --gin. flag.
 
@@ -115,7 +126,8 @@ def parse_flags(
       UserError: a flag that is unknown, incomplete or malformed.
     """
     parser = _Parser(description=description, allow_abbrev=False, prog=_program())
-    parser.epilog = f"Example: {parser.prog} --gin_file={example} --gin.MODEL_DIR=runs/first"
+    shown = " ".join(f"--gin.{name}={value}" for name, value in macros.items())
+    parser.epilog = f"Example: {parser.prog} --gin_file={example} {shown}"
     parser.add_argument(
         "--gin_file",
         action="append",
@@ -154,7 +166,8 @@ def parse_flags(
         )
     else:
         parser.set_defaults(dry_run=False)
-    _add_process_flags(parser)
+    if processes:
+        _add_process_flags(parser)
     typed: dict[str, str] = {}
     flags, unknown = parser.parse_known_args([_as_binding(flag, typed) for flag in argv])
     if unknown:
@@ -204,7 +217,7 @@ def _processes(flags: argparse.Namespace) -> dict[str, Any]:
         "process_index",
         "initialization_timeout",
     )
-    return {name: getattr(flags, name) for name in names}
+    return {name: getattr(flags, name, None) for name in names}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -279,11 +292,12 @@ def _boolean(value: str) -> bool:
 
 
 def _connect(flags: argparse.Namespace) -> None:
-    if flags.hosts is None and flags.coordinator_address is None:
+    given = _processes(flags)
+    if given["hosts"] is None and given["coordinator_address"] is None:
         return
     from llmjp_jax.processes import connect
 
-    connect(**_processes(flags))
+    connect(**given)
 
 
 def _function(path: str) -> Any:

@@ -1,0 +1,100 @@
+"""The raw files of a corpus, cut into parts that tasks can read side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llmjp_jax.corpus.readers import READERS, reader_of
+from llmjp_jax.errors import UserError
+
+SPLIT_BYTES = 64 << 20
+# Folders that a reader takes whole.
+_FOLDER_READERS = frozenset({"python_files", "wikipedia_tfds"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A part of a raw file.
+
+    Attributes:
+      path: absolute. name: as the user wrote it, relative to the input folder.
+      reader: a name in `READERS`.
+      start, end: bytes, of plain JSON lines; 0 and None: the whole file.
+      size: bytes.
+    """
+
+    path: str
+    name: str
+    reader: str
+    start: int
+    end: int | None
+    size: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {} if self.end is None else {"start": self.start, "end": self.end}
+
+
+def find_splits(
+    input_dir: str | os.PathLike,
+    patterns: Sequence[str],
+    reader: str | None,
+    split_bytes: int = SPLIT_BYTES,
+) -> list[Split]:
+    """The parts of all files that match, in the order of the patterns, then of names.
+
+    Args:
+      input_dir: what the patterns are relative to; `~` is the home folder.
+      patterns: paths, also with `*`, `?`, `[...]` and `**`.
+      reader: of all files; None: by each file's name.
+      split_bytes: plain JSON lines are cut into parts of this size; any other file is one part.
+
+    Raises:
+      UserError: a pattern matches no file, or a file's name does not say what it holds.
+    """
+    if reader is not None and reader not in READERS:
+        raise UserError(f"there is no reader {reader}; known are: {', '.join(READERS)}")
+    splits: list[Split] = []
+    seen: set[Path] = set()
+    for pattern in patterns:
+        paths = _matching(Path(input_dir).expanduser(), pattern, reader in _FOLDER_READERS)
+        for path in paths:
+            if path not in seen:
+                seen.add(path)
+                splits += _parts(path, pattern, reader or reader_of(path), split_bytes, input_dir)
+    return splits
+
+
+def _matching(folder: Path, pattern: str, folders: bool) -> list[Path]:
+    wanted = Path(pattern).expanduser()
+    if wanted.is_absolute():
+        folder, wanted = Path(wanted.anchor), wanted.relative_to(wanted.anchor)
+    found = [folder] if str(wanted) == "." else sorted(folder.glob(str(wanted)))
+    paths = [path for path in found if (path.is_dir() if folders else path.is_file())]
+    if not paths:
+        kind = "folder" if folders else "file"
+        raise UserError(
+            f"no {kind} matches {folder / wanted}; check the path, or fetch the raw text with tools/download.py"
+        )
+    return paths
+
+
+def _parts(
+    path: Path, pattern: str, reader: str, split_bytes: int, input_dir: str | os.PathLike
+) -> list[Split]:
+    base = Path(input_dir).expanduser().resolve()
+    resolved = path.resolve()
+    name = str(resolved.relative_to(base)) if resolved.is_relative_to(base) else str(path)
+    size = 0 if path.is_dir() else path.stat().st_size
+    common = {"path": str(resolved), "name": name, "reader": reader}
+    if reader != "jsonl" or path.suffix in (".gz", ".zst", ".bz2") or size <= split_bytes:
+        return [Split(**common, start=0, end=None, size=size)]
+    bounds = [*range(0, size, split_bytes), size]
+    return [
+        Split(**common, start=start, end=end, size=end - start)
+        for start, end in zip(bounds, bounds[1:], strict=False)
+    ]
