@@ -10,6 +10,7 @@ The stages of a corpus, run by the executor one after another:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from llmjp_jax.corpus.pipeline.executors import Executor, LocalExecutor
-from llmjp_jax.corpus.pipeline.splits import SPLIT_BYTES, Split, find_splits
+from llmjp_jax.corpus.pipeline.splits import SPLIT_BYTES, find_splits
 from llmjp_jax.corpus.pipeline.stages import FilterDocuments, Stage
 from llmjp_jax.corpus.pipeline.steps import Step, parse_steps
 from llmjp_jax.corpus.pipeline.writing import (
@@ -177,6 +178,8 @@ class _Build:
             if not done:
                 return None
         shutil.rmtree(self.work, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another corpus may be under way there
+            self.work.parent.rmdir()
         return json.loads((self.target / STATISTICS).read_text(encoding="utf-8"))
 
     def stages(self) -> list[Stage]:

@@ -106,7 +106,9 @@ def _overview(statistics: Sequence[Mapping]) -> Markup:
         for name in ("Documents in", "Documents left", "Kept", "Text in", "Text left", "Kept", "Broken records")
     ]  # fmt: skip
     total = ["All", *_overview_cells(totals)] if len(rows) > 1 else None
-    explained = "What came in, and what the pipeline left of it. 1 MB is a million bytes of UTF-8."
+    explained = (
+        "What came in, and what the pipeline left of it. 1\u00a0MB is a million bytes of UTF-8."
+    )
     return join([element("p", explained, class_="muted"), table("Overview", columns, rows, total)])
 
 

@@ -76,17 +76,16 @@ def corpus_section(place: int, corpus: Mapping) -> Markup:
 def _tiles(corpus: Mapping) -> Markup:
     documents_in, documents_out, bytes_in, bytes_out = ends(corpus)
 
-    def tile(name: str, value: str, below: str) -> Markup:
-        return element(
-            "div", element("dt", name), element("dd", value, element("small", below or "\u00a0"))
-        )
+    def tile(name: str, value: str, part: int = 0, whole: int = 0) -> Markup:
+        below = f"{share(part, whole)} kept" if whole else "\u00a0"
+        return element("div", element("dt", name), element("dd", value, element("small", below)))
 
     return element(
         "dl",
-        tile("Documents in", count(documents_in), ""),
-        tile("Documents left", count(documents_out), f"{share(documents_out, documents_in)} kept"),
-        tile("Text in", size(bytes_in), ""),
-        tile("Text left", size(bytes_out), f"{share(bytes_out, bytes_in)} kept"),
+        tile("Documents in", count(documents_in)),
+        tile("Documents left", count(documents_out), documents_out, documents_in),
+        tile("Text in", size(bytes_in)),
+        tile("Text left", size(bytes_out), bytes_out, bytes_in),
         class_="tiles",
     )
 
