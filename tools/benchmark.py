@@ -7,10 +7,16 @@
       --gin_file=gin_configs/hardware/h200.gin --gin.BATCH_SIZE=16 --gin.SEQUENCE_LENGTH=1024 --gin.TRAIN_STEPS=1000 \\
       --output=gpt2_small.json
 
+  python tools/benchmark.py corpus
+  python tools/benchmark.py corpus_growth --documents=10000,100000,1000000
+  python tools/benchmark.py tokenizer
+
 `train` takes the flags of `python -m llmjp_jax.train` and times its compiled step on random tokens; no data, vocabulary
 or MODEL_DIR is needed. The peer is Hugging Face transformers' model of the same shape under torch.compile, with SDPA
 and fused AdamW, from the same initial weights on the same batches. `inputs` times batches from a token store, beside a
 PyTorch DataLoader over the same store. `compile` times tracing and compilation of the step as layers are added.
+`corpus` passes web pages through corpus v1's steps on one core, beside HojiChar's own classes; `corpus_growth` builds whole corpora of growing
+size. `tokenizer` times the re-estimation of scores (EM), beside plain Python.
 docs/benchmarks.md has what was measured.
 """
 
@@ -44,11 +50,11 @@ def _check(options: argparse.Namespace, gin_flags: list[str]) -> None:
     for name, value in vars(options).items():
         if type(value) is int and value < 1:
             raise UserError(f"--{name}={value} must be at least 1")
+    if options.command in ("inputs", "corpus_growth", "tokenizer") and gin_flags:
+        raise UserError(f"unknown flag {gin_flags[0]}; --help lists the flags")
     threads, cores = getattr(options, "threads", 1), len(os.sched_getaffinity(0))
     if threads > cores:
         raise UserError(f"--threads={threads} exceeds the {cores} cores that this process may use")
-    if options.command == "inputs" and gin_flags:
-        raise UserError(f"unknown flag {gin_flags[0]}; --help lists the flags")
 
 
 def _measure(options: argparse.Namespace, gin_flags: list[str]) -> dict:
@@ -60,6 +66,18 @@ def _measure(options: argparse.Namespace, gin_flags: list[str]) -> dict:
         from tools.benchmark_compile import measure_compile
 
         return measure_compile(options, gin_flags)
+    if options.command == "corpus":
+        from tools.benchmark_corpus import measure_corpus
+
+        return measure_corpus(options, gin_flags)
+    if options.command == "corpus_growth":
+        from tools.benchmark_growth import measure_growth
+
+        return measure_growth(options)
+    if options.command == "tokenizer":
+        from tools.benchmark_tokenizer import measure_tokenizer
+
+        return measure_tokenizer(options)
     from tools.benchmark_inputs import measure_inputs
 
     return measure_inputs(options)
@@ -75,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     _train_flags(commands)
     _inputs_flags(commands)
     _compile_flags(commands)
+    _corpus_flags(commands)
+    _tokenizer_flags(commands)
     for command in commands.choices.values():
         command.add_argument(
             "--commit", metavar="HASH", help="of the code, where it lies outside a git clone"
@@ -136,6 +156,38 @@ def _compile_flags(commands) -> None:
     add("--layers", type=_whole_numbers, default=(4, 8, 16), metavar="N,...",
         help="numbers of layers (4,8,16)")  # fmt: skip
     _threads(add)
+
+
+def _corpus_flags(commands) -> None:
+    corpus = commands.add_parser(
+        "corpus",
+        help="corpus v1's steps for web pages",
+        description="Times the steps of `ja_cc` on one core, ours and HojiChar's own classes, in alternating rounds. All flags of "
+        "tools/build_corpus.py are taken too.",
+        allow_abbrev=False,
+    )
+    add = corpus.add_argument
+    add("--documents", metavar="FILE", help="JSON lines in place of pages made here")
+    add("--pages", type=int, default=1000, metavar="N", help="how many (1000)")
+    add("--rounds", type=int, default=5, metavar="N", help="turns that each side gets (5)")
+    add("--no_peer", action="store_true", help="measure ours alone")
+    growth = commands.add_parser(
+        "corpus_growth",
+        help="whole corpora of growing size",
+        description="Builds corpora with one worker, deduplication included, and reports time and memory of each.",
+        allow_abbrev=False,
+    )
+    growth.add_argument("--documents", type=_whole_numbers, default=(10_000, 100_000, 1_000_000), metavar="N,...",
+        help="numbers of documents (10000,100000,1000000)")  # fmt: skip
+
+
+def _tokenizer_flags(commands) -> None:
+    commands.add_parser(
+        "tokenizer",
+        help="re-estimation of a vocabulary's scores",
+        description="Times EM over a fixed vocabulary on one core, beside plain Python's forward-backward.",
+        allow_abbrev=False,
+    )
 
 
 def _threads(add) -> None:

@@ -58,7 +58,6 @@ class Source:
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
         self.manifest = {
-            "validation_fraction": 0.2,
             "tatoeba": {
                 "licence": "CC-BY-2.0-FR",
                 "package": NAME,
@@ -68,7 +67,6 @@ class Source:
                 "member": f"{NAME}-{VERSION}/res/SENTENCES",
                 "member_sha256": hashlib.sha256(TABLE).hexdigest(),
             },
-            "standard_library": {"licence": "PSF-2.0", "skip_folders": ["test", "idlelib"]},
         }
 
     def ran(self) -> bool:

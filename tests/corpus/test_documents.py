@@ -89,7 +89,6 @@ def test_a_smaller_validation_split_is_part_of_a_larger_one():
 def test_the_quickstart_manifest_is_whole_and_unknown_ones_are_named():
     manifest = load_manifest("quickstart")
     assert len(manifest["tatoeba"]["sha256"]) == len(manifest["tatoeba"]["member_sha256"]) == 64
-    assert 0 < manifest["validation_fraction"] < 1
     with pytest.raises(
         UserError, match=r"no manifest .*nothing.toml; the known ones are: .*quickstart"
     ):

@@ -91,7 +91,7 @@ def _large_star(edges: Path, sort: _Sort) -> tuple[tuple[int, int], ExternalSort
     Returns a fingerprint of the edges that came in (their number and a sum of hashes, of each once), and those that go
     out, being sorted: (greater, less).
     """
-    count, checksum = 0, np.uint64(0)
+    count = checksum = 0
     stars = sort()
     with sort() as both:
         for block in read_blocks(edges, PAIRS):
@@ -101,9 +101,9 @@ def _large_star(edges: Path, sort: _Sort) -> tuple[tuple[int, int], ExternalSort
             greater = block["v"] > block["u"]
             u, v = block["u"][greater], block["v"][greater]
             count += len(u)
-            checksum = checksum + np.sum(_hash(u, v), dtype=np.uint64)
+            checksum = (checksum + int(np.sum(_hash(u, v), dtype=np.uint64))) % 2**64
             stars.add(_pairs(v, np.minimum(u, least[greater])))
-    return (count, int(checksum)), stars
+    return (count, checksum), stars
 
 
 def _small_star(stars: ExternalSort) -> Iterator[np.ndarray]:

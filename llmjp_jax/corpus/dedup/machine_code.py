@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numba
 from numba import types
@@ -11,18 +14,36 @@ from numba.extending import intrinsic
 
 
 def compiled(function: Callable) -> Callable:
-    """Compiles on first call and keeps the machine code on disk for the next process.
-
-    numba keeps it beside the source or in the user's cache folder; where neither may be written to (a read-only
-    installation in a container), in the folder for temporary files.
-    """
+    """Compiles on first call and keeps the machine code on disk for the next process."""
+    given = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(_cache_folder())
     try:
         return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError as error:
-        if "no locator available" not in str(error):
-            raise
-        numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="llmjp_jax-numba-")
-        return numba.njit(cache=True, nogil=True)(function)
+    finally:
+        numba.config.CACHE_DIR = given
+
+
+@functools.cache
+def _cache_folder() -> Path:
+    """A folder for machine code, named by the source of all kernels.
+
+    numba itself looks at the file of a function alone: after a change to a kernel that it calls from another file, it
+    would go on with the old code. The folder is NUMBA_CACHE_DIR, or beside the source, or in the user's cache; where
+    none of these may be written to (a read-only container), one of this process's own.
+    """
+    here = Path(__file__).parent
+    sources = [path.read_bytes() for path in sorted(here.glob("*.py"))]
+    kernels = b"".join(source for source in sources if b"@compiled" in source)
+    name = f"kernels-{hashlib.sha256(kernels).hexdigest()[:16]}"
+    for base in (numba.config.CACHE_DIR or here / "__pycache__", "~/.cache/llmjp_jax"):
+        try:
+            folder = Path(base).expanduser() / name
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except (OSError, RuntimeError):  # RuntimeError: there is no home
+            continue
+    return Path(tempfile.mkdtemp(prefix="llmjp_jax-kernels-"))
 
 
 @intrinsic

@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from llmjp_jax.corpus.dedup.external_sort import ExternalSort
-from llmjp_jax.corpus.dedup.paragraphs import HASHED, ParagraphStage, comparable_paragraphs
+from llmjp_jax.corpus.dedup.paragraphs import (
+    COUNTED,
+    HASHED,
+    ParagraphStage,
+    comparable_paragraphs,
+    counts_path,
+)
 from llmjp_jax.corpus.dedup.shards import Progress, read_shard, row_of, scratch_folder
 from llmjp_jax.corpus.dedup.shuffle import ShuffleWriter
 from llmjp_jax.files import atomic_write
@@ -21,9 +27,10 @@ _SIGNED = np.dtype([("high", "<u8"), ("low", "<u8"), ("hash", "<u8"), ("blob_byt
 _SORTED = np.dtype(
     [("high", "<u8"), ("low", "<u8"), ("hash", "<u8"), ("offset", "<u8"), ("bytes", "<u4")]
 )
-# Paragraphs are compared within equal first 6 bits of the rotated signature: 64 ranges, as Uzushio's default has.
-_RANGE_BITS = 6
-_RANGES = 1 << _RANGE_BITS
+# Into at most 64 ranges of the rotated signature, as Uzushio's default has, by its first 6 bits.
+_MOST_RANGE_BITS = 6
+# What a paragraph takes in the candidate buffer, from where a corpus is large enough for more ranges.
+_LARGE_CANDIDATE = 1 << 10
 _BATCH = 1024
 
 # The order in which Uzushio takes rotations: 0..127 shuffled by fastutil's IntArrays with Java's Random(0xfeedbeef).
@@ -51,6 +58,11 @@ def rotate_right(high: np.ndarray, low: np.ndarray, shift: int) -> tuple[np.ndar
     return high >> right | low << left, low >> right | high << left
 
 
+def _range_of(high: np.ndarray, bits: int) -> np.ndarray:
+    """The first `bits` bits of signatures, int64; 0 for no bits."""
+    return (high >> np.uint64(63 - bits) >> np.uint64(1)).astype(np.int64)
+
+
 def pairs_path(work: str, rank: int) -> Path:
     """The near pairs that one task found: raw `PAIRS` of hashes."""
     return Path(work, "near_pairs", f"{rank:05d}.pairs")
@@ -59,11 +71,24 @@ def pairs_path(work: str, rank: int) -> Path:
 @dataclass(frozen=True, kw_only=True)
 class NearStage(ParagraphStage):
     num_shifts: int
+    candidate_bytes: int
 
     @property
     def parts(self) -> int:
-        """Into how many parts each rotation's 64 ranges are dealt."""
-        return min(self.partitions, _RANGES)
+        """Into how many parts each rotation's ranges are dealt."""
+        return min(self.partitions, 1 << _MOST_RANGE_BITS)
+
+    def range_bits(self) -> int:
+        """How many first bits of the signature compared paragraphs share: as many as leave windows full, 6 at most.
+
+        A function of the number of distinct paragraphs, which the counts on disk give.
+        """
+        distinct = sum(
+            counts_path(self.work, partition).stat().st_size // COUNTED.itemsize
+            for partition in range(self.partitions)
+        )
+        windows = distinct * _LARGE_CANDIDATE // self.candidate_bytes
+        return min(max(windows.bit_length() - 1, 0), _MOST_RANGE_BITS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,21 +153,20 @@ class SignParagraphs(NearStage):
         signatures: list[np.ndarray],
         texts: list[bytes],
     ) -> None:
+        bits = self.range_bits()
         signed = np.array(signatures)
         records = np.zeros(len(hashes), _SIGNED)
         records["hash"] = hashes
         for place, shift in enumerate(rotations(self.num_shifts)):
             records["high"], records["low"] = rotate_right(signed[:, 0], signed[:, 1], shift)
-            ranges = (records["high"] >> np.uint64(64 - _RANGE_BITS)).astype(np.int64)
-            receivers = place * self.parts + ranges * self.parts // _RANGES
-            writer.add(receivers, records, texts)
+            part = _range_of(records["high"], bits) * self.parts >> bits
+            writer.add(place * self.parts + part, records, texts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FindNearParagraphs(NearStage):
     """Per part of a rotation, paragraphs sorted by signature, each compared with those before it in its window."""
 
-    candidate_bytes: int
     name: str = "paragraphs_near"
 
     @property
@@ -161,7 +185,7 @@ class FindNearParagraphs(NearStage):
                     sort.add(_with_offsets(records, texts.tell()))
                     texts.write(blobs)
             with texts_path.open("rb") as texts:
-                window = _Window(self.candidate_bytes)
+                window = _Window(self.candidate_bytes, self.range_bits())
                 for records in sort.blocks():
                     for part in _parts(records, self.candidate_bytes):
                         file.write(window.pairs(part, _read_texts(texts.fileno(), part)).tobytes())
@@ -206,8 +230,8 @@ def _parts(records: np.ndarray, candidate_bytes: int) -> Iterator[np.ndarray]:
 class _Window:
     """The last paragraphs of a sorted stream, as many as the candidate buffer holds, with all that comparing needs."""
 
-    def __init__(self, candidate_bytes: int):
-        self._limit = candidate_bytes
+    def __init__(self, candidate_bytes: int, range_bits: int):
+        self._limit, self._range_bits = candidate_bytes, range_bits
         self._signatures = np.empty((0, 2), np.uint64)
         self._hashes = np.empty(0, np.uint64)
         self._units = np.empty(0, np.uint16)
@@ -232,7 +256,7 @@ class _Window:
 
         begins = _starts(candidate_sizes(self._lengths))
         oldest = np.searchsorted(begins, begins[:-1] - self._limit)
-        ranges = self._signatures[:, 0] >> np.uint64(64 - _RANGE_BITS)
+        ranges = _range_of(self._signatures[:, 0], self._range_bits)
         oldest = np.maximum(oldest, np.searchsorted(ranges, ranges))
         found = find_pairs(
             self._signatures, self._units, _starts(self._lengths), *self._bitsets, oldest, first

@@ -52,8 +52,9 @@ def paragraph_stages(
     that occurs once and has no near twin (Uzushio's `--no-ones`), has 1 for both.
 
     Near groups: paragraphs are sorted by a 128-bit SimHash rotated by each of `num_shifts` amounts, and each is compared by
-    the rule of `simhash` with those before it that share its first 6 bits, as far back as `candidate_bytes` reach (counted
-    as Uzushio does, about 0.2 to 1.2 KB a paragraph). Groups are the connected components of all pairs found, named by
+    the rule of `simhash` with those before it, as far back as `candidate_bytes` reach (counted as Uzushio does, about 0.2 to
+    1.2 KB a paragraph) and its first bits are shared: 6 bits in a corpus of more than 655,360 distinct paragraphs with
+    the default buffer, fewer in a smaller one, none below 20,480. Groups are the connected components of all pairs found, named by
     their least hash. Uzushio's window compares paragraphs whose first bytes differ by less than 4, in ranges that it
     cuts the corpus into; and a group that it extends under one rotation keeps members behind that are not in the
     window at that time. Ours are the whole components, and do not depend on how the work was cut.
@@ -75,12 +76,12 @@ def paragraph_stages(
     from llmjp_jax.corpus.dedup.near_paragraphs import FindNearParagraphs, SignParagraphs
 
     base = {"work": work, "shards": shards, "partitions": partitions, "memory_bytes": memory_bytes}
-    near = {**base, "num_shifts": num_shifts}
+    near = {**base, "num_shifts": num_shifts, "candidate_bytes": candidate_bytes}
     return [
         HashParagraphs(source=source, **base),
         CountParagraphs(**base),
         SignParagraphs(source=source, **near),
-        FindNearParagraphs(candidate_bytes=candidate_bytes, **near),
+        FindNearParagraphs(**near),
         GroupParagraphs(**near),
         JoinGroups(**base),
         SumGroups(**base),

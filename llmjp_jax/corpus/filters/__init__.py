@@ -2,11 +2,12 @@
 
 A filter is `name(document, *, parameters) -> bool`: True keeps. A map is `name(document, *, parameters) -> document`; it may change the
 document that it is given. Corpus v1's come from llm-jp-corpus and HojiChar, corpus v2's from Uzushio; each module names its source.
-`LEFT_OUT` has, for steps that the user may leave out, what to say when he does.
+`prepare` loads what a step needs beforehand.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from llmjp_jax.corpus.filters import (
     wikipedia,
     word_types,
 )
+from llmjp_jax.corpus.filters.word_lists import load_word_list
 
 FILTERS: dict[str, Callable[..., bool]] = {
     function.__name__: function
@@ -62,7 +64,21 @@ MAPS: dict[str, Callable[..., dict[str, Any]]] = {
         perplexity.kenlm_paragraph_perplexity,
     )
 }
-LEFT_OUT: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
-    "kenlm_doc_avg_perplexity": perplexity.left_out,
-    "kenlm_paragraph_perplexity": perplexity.left_out,
-}
+
+
+def prepare(name: str, parameters: Mapping[str, Any]) -> str | None:
+    """Loads the word list or model that a step needs, so that a mistake shows before the first document.
+
+    Returns: a sentence for the user about a step that will do nothing because he said so; else None.
+
+    Raises:
+      UserError: a list or a model is missing or broken.
+    """
+    if name in perplexity.STEPS:
+        return perplexity.prepare(name, parameters)
+    function = FILTERS.get(name) or MAPS[name]
+    given = inspect.signature(function).bind(None, **parameters)
+    given.apply_defaults()
+    if "word_list" in given.arguments:
+        load_word_list(given.arguments["word_list"], given.arguments["folder"])
+    return None

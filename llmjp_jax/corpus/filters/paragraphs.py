@@ -51,10 +51,11 @@ def count_of_share(count: int, share: float) -> int:
 def remove_runs(paragraphs: list[Paragraph], bad: list[bool], count: int, step: str) -> None:
     """Removes the bad paragraphs that have `count` bad ones in a row up to them or from them on.
 
-    A run that is cut short by the start or the end of the document counts as one, and with a run go the bad ones among
-    the `count` before it (Uzushio: LargeFreqParagraphs, KenLMParagraphPerplexity). With count = 3, `x` bad:
+    A run that is cut short by the start or the end of the document counts as one, and with each paragraph of a run go
+    the bad ones among the `count` before it (Uzushio: LargeFreqParagraphs, KenLMParagraphPerplexity). With count = 3
+    and `x` for bad:
 
-        . x x x .   all three      . x x .   none      x x . . .   both      x . . . x   both
+        . x x x .   three      . x x .   none      x x . . x   all      . x . x x x .   all
 
     Paragraphs that earlier steps removed stand in a run like any other.
     """

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,13 +86,18 @@ def kenlm_doc_avg_perplexity(
     return low <= total / characters <= high
 
 
-def left_out(parameters: Mapping[str, Any]) -> str | None:
-    """What to tell the user of a step of this module that lets everything pass; None of one that does its work."""
-    if parameters.get("model") is not None or parameters.get("without_model") != "leave_out":
-        return None
-    return (
-        "no KenLM model is given, so this step lets every document pass (without_model='leave_out')"
-    )
+def prepare(step: str, parameters: Mapping[str, Any]) -> str | None:
+    """Loads what a step of this module needs; or what to tell the user of one that lets everything pass.
+
+    Raises:
+      UserError: as the step itself would.
+    """
+    model = parameters.get("model")
+    if _is_left_out(step, model, parameters.get("without_model")):
+        return f"{step} lets every document pass: no KenLM model is given (without_model='leave_out')"
+    _load(os.fspath(model))
+    _tokenizer()
+    return None
 
 
 def score(text: str, model: str | os.PathLike, outliers: float) -> float:
@@ -166,12 +172,15 @@ def _load(model: str) -> Any:
         raise UserError(_not_installed("kenlm")) from None
     if not Path(model).is_file():
         raise UserError(f"there is no KenLM model {model}; check the path that is given as model")
+    config = kenlm.Config()
+    config.show_progress = False
+    config.arpa_complain = kenlm.ARPALoadComplain.NONE
     try:
-        return kenlm.LanguageModel(model)
+        return kenlm.LanguageModel(model, config)
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[-1:]
+        reason = re.sub(r"(?s).* threw \w+\.\s*", "", str(error)).strip(" .)\n")
         raise UserError(
-            f"{model} is no KenLM model ({''.join(reason)}); give a binary or ARPA file of KenLM's"
+            f"{model} is no KenLM model ({reason}); give a binary or ARPA file of KenLM's"
         ) from None
 
 

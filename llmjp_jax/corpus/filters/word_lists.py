@@ -29,7 +29,7 @@ def load_word_list(word_list: str, folder: str | os.PathLike | None = None) -> t
 
     Args:
       word_list: a name of `data/word_lists.toml` (`hojichar_adult`, `llm_jp_adult`, ...) or the path of a file.
-      folder: where `python tools/download.py word_lists --output_dir=DIR` was told to write: needed for LLM-jp's lists.
+      folder: `DIR/word_lists` after `python tools/download.py word_lists --output_dir=DIR`: needed for LLM-jp's lists.
 
     Raises:
       UserError: there is no list of this name, it is not downloaded, or its file is broken or has no words.
@@ -64,15 +64,15 @@ def _package_folder(package: str) -> Path:
 
 
 def _downloaded(word_list: str, name: str, folder: str | os.PathLike | None) -> Path:
-    download = "python tools/download.py word_lists --output_dir=DIR"
+    download = f"python tools/download.py {_MANIFEST} --output_dir=DIR"
     if folder is None:
         raise UserError(
-            f"the word list {word_list} must be downloaded: run `{download}` and give DIR as folder"
+            f"the word list {word_list} must be downloaded: run `{download}` and give DIR/{_MANIFEST} as folder"
         )
     path = Path(folder) / name
     if not path.is_file():
         raise UserError(
-            f"the word list {word_list} is not at {path}; run `{download.replace('DIR', str(folder))}`"
+            f"the word list {word_list} is not at {path}; run `{download}` and give DIR/{_MANIFEST} as folder"
         )
     files = load_manifest(_MANIFEST)["downloads"]["word_lists"]["files"]
     expected = next(file["sha256"] for file in files if file["url"].endswith(f"/{name}"))

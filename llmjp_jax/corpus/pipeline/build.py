@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from llmjp_jax.corpus.filters import prepare
 from llmjp_jax.corpus.pipeline.executors import Executor, LocalExecutor
 from llmjp_jax.corpus.pipeline.splits import SPLIT_BYTES, find_splits
 from llmjp_jax.corpus.pipeline.stages import FilterDocuments, Stage
@@ -166,7 +168,10 @@ class _Build:
 
     def check(self) -> None:
         """Steps that need what is not there complain now, not in an hour."""
-        self.notes = tuple(_left_out(self.corpus))
+        found = (prepare(step.name, step.parameters) for step in self.corpus.parsed_steps())
+        self.notes = tuple(dict.fromkeys(sentence for sentence in found if sentence))
+        for note in self.notes:
+            print(f"{self.corpus.name}: {note}")
 
     def run(self, executor: Executor) -> dict[str, Any] | None:
         """The statistics; None where the executor goes on elsewhere."""
@@ -199,14 +204,14 @@ class _Build:
             from llmjp_jax.corpus.dedup import paragraph_stages
 
             stages.append(FilterDocuments(name="extract", paragraphs=True, **common, **read))
-            folder = self.work / "paragraphs"
             stages += paragraph_stages(
                 str(self.work / "extract"),
-                str(folder),
+                str(self.work / "paragraphs"),
+                str(self.work / "frequencies"),
                 shards=shards,
                 **corpus.paragraph_statistics,
             )
-            source = "paragraphs/documents"
+            source = "paragraphs"
             stages.append(FilterDocuments(name="filter", source=source, steps=steps, **common))
         filters = tuple(
             (stage.name, stage.tasks) for stage in stages if isinstance(stage, FilterDocuments)
@@ -261,7 +266,9 @@ class _Build:
             for value in step.parameters.values()
             if isinstance(value, str) and os.sep in value and Path(value).is_file()
         ]
-        content = [_FORMAT, self.configuration, splits, parameters]
+        # The package's lists are counted under their names.
+        lists = importlib.metadata.version("hojichar")
+        content = [_FORMAT, self.configuration, splits, parameters, lists]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _is_finished(self) -> bool:
@@ -286,15 +293,3 @@ def _state(path: Path) -> list[int]:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else -1
-
-
-def _left_out(corpus: Corpus) -> list[str]:
-    """Sentences on steps that will do nothing, because the user said so."""
-    from llmjp_jax.corpus.filters import LEFT_OUT
-
-    found = (
-        LEFT_OUT[step.name](step.parameters)
-        for step in corpus.parsed_steps()
-        if step.name in LEFT_OUT
-    )
-    return [sentence for sentence in found if sentence]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
 
 LANGUAGE_BYTES = 20 * 1024
 LANGUAGE_CHARACTERS = 5 * 1024
@@ -95,15 +96,23 @@ def guess_language(text: str) -> str | None:
     return language
 
 
-def _labels(page: bytes, content_type: str | None):
+def _labels(page: bytes, content_type: str | None) -> Iterator[str]:
     tags = _META.findall(page[:_META_BYTES])
     named = [label for tag in tags if (label := labelled_charset(tag.decode("latin-1")))]
     yield from named[-1:]
     if label := labelled_charset(content_type):
         yield label
+    yield _detected(page[:_DETECTION_BYTES])
+
+
+def _detected(start: bytes) -> str:
     from resiliparse.parse.encoding import detect_encoding
 
-    yield detect_encoding(page[:_DETECTION_BYTES]) or "utf-8"
+    if (
+        start.isascii() and b"\x1b" not in start
+    ):  # it says nothing; with an escape it may be ISO-2022
+        return "utf-8"
+    return detect_encoding(start) or "utf-8"
 
 
 def _decode(start: bytes, codec: str, whole: bool) -> str | None:

@@ -119,9 +119,8 @@ def _responses(path: Path) -> Iterator[_Found]:
             last, held, error = None, None, None
             try:
                 for record in ArchiveIterator(file, parse_http=False):
-                    if (
-                        held is not None
-                    ):  # known to be whole only now that another begins where it should
+                    # A record is known to be whole only when another begins where it should.
+                    if held is not None:
                         yield held
                     last, held = record.stream_pos, None
                     held = _response(path, record)
@@ -129,17 +128,17 @@ def _responses(path: Path) -> Iterator[_Found]:
                 error = str(caught)
             # Where the last record that was found ends by its own account; None where it does not end there.
             end = start if last is None else _end_of(beside, last, compressed)
-            if error is not None and end is None:
+            if error and end is None:
                 held = last, BrokenRecord(path, f"byte {last}", f"the record is damaged ({error})")
+            elif end is None and held is None and _begins(beside, last, compressed):
+                held = last, BrokenRecord(path, f"byte {last}", "the file ends within the record")
             if held is not None:
                 yield held
             if end is not None and end < size:
-                reason = (
-                    "the file ends within a record" if error is None else f"no record ({error})"
-                )
+                reason = f"no record ({error})" if error else "the file ends within a record"
                 yield end, BrokenRecord(path, f"byte {end}", reason)
             start = None
-            if error is not None:
+            if error:
                 start = _next_record(beside, (last if end is None else end) + 1, compressed)
 
 
@@ -268,6 +267,12 @@ def _end_of(file: IO[bytes], start: int, compressed: bool) -> int | None:
     return file.tell() - unread if record[size:] == b"\r\n\r\n" else None
 
 
+def _begins(file: IO[bytes], start: int, compressed: bool) -> bool:
+    """Whether a record begins at `start`: not so where many are in one gzip member, which fastwarc cannot place."""
+    file.seek(start)
+    return _uncompressed(file, 5, compressed)[0] == b"WARC/"
+
+
 def _uncompressed(file: IO[bytes], size: int, compressed: bool) -> tuple[bytes, int]:
     """(up to `size` bytes from where `file` stands, in a gzip member; bytes of the file read too far)."""
     if not compressed:
@@ -295,8 +300,7 @@ def _next_record(file: IO[bytes], start: int, compressed: bool) -> int | None:
         found = data.find(sign)
         if found >= 0:
             begin = position + found + before
-            file.seek(begin)
-            if _uncompressed(file, 5, compressed)[0] == b"WARC/":
+            if _begins(file, begin, compressed):
                 return begin
             position, kept = begin - before + 1, b""
             continue

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote, urlsplit
 
+from mwparserfromhell.parser import ParserError
+
 from llmjp_jax.corpus.documents import Document
 from llmjp_jax.corpus.readers.broken import BrokenRecord
 from llmjp_jax.corpus.readers.wikitext import Wikitext
@@ -33,6 +35,8 @@ def read_wikipedia_dump(
     path: str | os.PathLike,
     *,
     language: str | None = None,
+    part: int = 0,
+    parts: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[str, Document | BrokenRecord]]:
     """Yields (position, document) of each article, in order; a damaged page as (position, `BrokenRecord`).
@@ -44,20 +48,29 @@ def read_wikipedia_dump(
     Args:
       path: `.xml`, `.xml.bz2` or `.xml.gz`.
       language: of the articles; None: as the dump's first lines say, `ja` for `https://ja.wikipedia.org/`.
+      part, parts: only every `parts`-th page, from page `part` + 1 on. The parser takes most of the time, so that several
+        processes may each read the whole file and parse a part of it.
       progress: called with the number of bytes of the file that were read since the last call.
 
     Raises:
       UserError: the dump does not say its language, and `language` is None.
     """
     path = Path(path)
+    if path.stat().st_size == 0:
+        if part == 0:
+            yield "byte 0", BrokenRecord(path, "byte 0", "the file is empty")
+        return
     with path.open("rb") as raw:
         pages = _pages(path, _chunks(path, raw, progress or (lambda count: None)))
-        position, head = next(pages)
+        _, position, head = next(pages)
         if isinstance(head, BrokenRecord):
-            yield position, head
+            if part == 0:
+                yield position, head
             return
         site = _Site(path, head, language)
-        for position, page in pages:
+        for number, position, page in pages:
+            if max(number - 1, 0) % parts != part:
+                continue
             record = page if isinstance(page, BrokenRecord) else site.document(page, position)
             if record is not None:
                 yield position, record
@@ -86,16 +99,16 @@ def _chunks(
 
 def _pages(
     path: Path, chunks: Iterator[bytes | BrokenRecord]
-) -> Iterator[tuple[str, bytes | BrokenRecord]]:
-    """What comes before the first page, then each page from `<page>` to `</page>`.
+) -> Iterator[tuple[int, str, bytes | BrokenRecord]]:
+    """(number, position, bytes): what comes before the first page, then each page from `<page>` to `</page>`.
 
     Inside of texts `<` is written `&lt;`, so neither can be part of one.
     """
-    buffer, number, inside, cut = b"", 0, False, False
+    buffer, number, inside, ended = b"", 0, False, False
     for chunk in chunks:
         if isinstance(chunk, BrokenRecord):
             reason = f"after page {number}: {chunk.reason}" if number else chunk.reason
-            yield chunk.position, BrokenRecord(path, chunk.position, reason)
+            yield number, chunk.position, BrokenRecord(path, chunk.position, reason)
             return
         buffer += chunk
         while True:
@@ -109,7 +122,7 @@ def _pages(
                 break
             elif inside:
                 end = at + len(_CLOSE)
-                yield f"page {number}", buffer[:end]
+                yield number, f"page {number}", buffer[:end]
                 buffer, inside = buffer[end:], False
             else:
                 if number == 0:
@@ -119,25 +132,28 @@ def _pages(
             yield _broken(path, number, f"the page is longer than {MAX_PAGE_BYTES:,} bytes")
             buffer, inside = buffer[-len(_OPEN) :], False
         elif not inside and number:
-            cut = cut or _END in buffer
+            ended = ended or _END in buffer
             buffer = buffer[-len(_END) :]
+        elif len(buffer) > MAX_PAGE_BYTES:
+            yield _head(path, b"")
+            return
     if number == 0:
         yield _head(path, buffer)
     if inside:
         yield _broken(path, number, "the dump ends inside of the page")
-    elif not cut and _END not in buffer:
+    elif not ended and _END not in buffer:
         yield _broken(path, number, "the dump ends after this page, without </mediawiki>")
 
 
-def _head(path: Path, head: bytes) -> tuple[str, bytes | BrokenRecord]:
+def _head(path: Path, head: bytes) -> tuple[int, str, bytes | BrokenRecord]:
     if b"<mediawiki" in head:
-        return "byte 0", head
-    reason = "it is no MediaWiki dump: <mediawiki> is missing" if head else "the file is empty"
-    return "byte 0", BrokenRecord(path, "byte 0", reason)
+        return 0, "byte 0", head
+    reason = "it is no MediaWiki dump, as <mediawiki> is missing"
+    return 0, "byte 0", BrokenRecord(path, "byte 0", reason)
 
 
-def _broken(path: Path, number: int, reason: str) -> tuple[str, BrokenRecord]:
-    return f"page {number}", BrokenRecord(path, f"page {number}", reason)
+def _broken(path: Path, number: int, reason: str) -> tuple[int, str, BrokenRecord]:
+    return number, f"page {number}", BrokenRecord(path, f"page {number}", reason)
 
 
 class _Site:
@@ -161,8 +177,6 @@ class _Site:
 
     def document(self, page: bytes, position: str) -> Document | BrokenRecord | None:
         """The document of a page; None: it is no article."""
-        import mwparserfromhell
-
         try:
             element = ElementTree.fromstring(page)
         except ElementTree.ParseError as error:
@@ -177,7 +191,7 @@ class _Site:
             return None
         try:
             text = self._plain(wikitext)
-        except (mwparserfromhell.parser.ParserError, RecursionError) as error:
+        except (ParserError, RecursionError) as error:
             reason = f"{title} (id {id}) has wikitext that cannot be parsed ({error})"
             return BrokenRecord(self._path, position, reason)
         if not text:

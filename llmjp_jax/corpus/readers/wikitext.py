@@ -12,7 +12,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# As in that script; `MediaWikiText` adds what the dump says of its own namespaces.
+import mwparserfromhell
+from mwparserfromhell.definitions import is_visible
+from mwparserfromhell.nodes import Heading
+
+# As in that script. A dump says besides what its own namespaces are called.
 _MEDIA = ("File", "Image", "Media", "ファイル", "画像", "メディア")
 _CATEGORY = ("Category", "カテゴリ")
 _DROPPED_TAGS = {"ref", "references", "table"}
@@ -36,25 +40,20 @@ class Wikitext:
         Raises:
           mwparserfromhell.parser.ParserError, RecursionError: the wikitext is beyond the parser.
         """
-        import mwparserfromhell
-        from mwparserfromhell.nodes import Heading
-
         sections: list[list[Any]] = [[]]
         for node in mwparserfromhell.parse(wikitext).nodes:
             if isinstance(node, Heading):
                 sections.append([])
             sections[-1].append(node)
-        texts = (_MAGIC_WORD.sub("", self._text(nodes).strip()) for nodes in sections)
-        return "\n\n".join(text for text in texts if text.strip()).strip()
+        texts = (_MAGIC_WORD.sub("", self._text(nodes)).strip() for nodes in sections)
+        return "\n\n".join(filter(None, texts))
 
     def _text(self, nodes: Sequence[Any]) -> str:
         text = "".join(filter(None, map(self._node, nodes)))
         return _MANY_LINES.sub("\n\n", text).strip("\n")
 
     def _node(self, node: Any) -> str | None:
-        """The text of a node; what has none here (templates, comments) is dropped."""
-        from mwparserfromhell.definitions import is_visible
-
+        """The text of a node; None for what is dropped."""
         kind = type(node).__name__
         if kind == "Text":
             return node.value

@@ -51,7 +51,8 @@ def test_nothing_stays_on_disk_when_the_blocks_were_read_or_the_sort_was_left(tm
     assert list(tmp_path.iterdir()) == []
     with ExternalSort(DTYPE, ("a",), tmp_path, 1024) as sort:
         sort.add(random_records(2000, 5))
-        next(sort.blocks())
+        blocks = sort.blocks()
+        next(blocks)
         assert list(tmp_path.iterdir()) != []
     assert list(tmp_path.iterdir()) == []
 

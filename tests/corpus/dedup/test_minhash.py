@@ -61,6 +61,7 @@ def test_of_each_pair_of_near_duplicates_at_most_one_stays(planted, reference_ru
 
 
 def test_planted_copies_are_found(planted, reference_run):
+    """Of a copy and its source one goes; where the later one stays, the earlier went for one that is unlike it."""
     documents, pairs, _ = planted
     copies = [
         (min(document["source"], document["id"]), max(document["source"], document["id"]))
@@ -68,13 +69,24 @@ def test_planted_copies_are_found(planted, reference_run):
         if document["source"] is not None
     ]
     near = [pair for pair in copies if pairs.get(pair, 0) >= 0.8]
-    found = [
-        (a, b)
-        for a, b in near
-        if b in reference_run or reference_run.get(a, a) == reference_run.get(b, b)
-    ]
-    assert len(near) > 50
+    found = [(a, b) for a, b in near if a in reference_run or b in reference_run]
+    assert len(near) > 80
     assert len(found) >= 0.98 * len(near)
+    for a, b in found:
+        if b not in reference_run:
+            assert pairs.get((reference_run[a], b), 0) < 0.8
+
+
+def test_the_removed_are_those_of_a_greedy_pass_over_all_pairs(planted, reference_run):
+    """LSH missed none of the 128 pairs here, so that its result is that of comparing everything."""
+    documents, pairs, _ = planted
+    expected = {}
+    for later in range(len(documents)):
+        for earlier in range(later):
+            if earlier not in expected and pairs.get((earlier, later), 0) >= 0.8:
+                expected[later] = earlier
+                break
+    assert reference_run == expected
 
 
 def test_no_document_is_joined_with_one_under_the_threshold(planted, reference_run):
@@ -104,7 +116,7 @@ def variants():
     """Families of a text and its copies with some characters changed, mixed with texts alone."""
     choice = random.Random(1)
     texts = []
-    for _ in range(60):
+    for _ in range(120):
         base = sentence(choice, choice.randrange(60, 300))
         texts += [edited(base, choice, choice.randrange(0, 8)) for _ in range(choice.randrange(1, 5))]
     choice.shuffle(texts)
@@ -176,7 +188,7 @@ def test_a_member_of_a_bucket_pairs_with_the_first_ones_alone():
 def test_pairs_of_a_large_bucket_grow_with_its_members_not_their_square():
     records = np.zeros(20_000, BUCKETED)
     records["place"] = np.arange(20_000)
-    pairs = sum(len(block) for block in bucket_pairs(iter(np.split(records, 7)), 32))
+    pairs = sum(len(block) for block in bucket_pairs(iter(np.split(records, 8)), 32))
     assert pairs == 32 * 20_000 - 32 * 33 // 2
 
 

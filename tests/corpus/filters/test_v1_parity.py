@@ -1,4 +1,4 @@
-"""Every filter and map of corpus v1, alone and in LLM-jp's order, against the reference's results on 300 documents."""
+"""Every filter and map of corpus v1, alone and as the recipes chain them, against the reference's results on 300 documents."""
 
 import copy
 import json
@@ -23,7 +23,6 @@ from llmjp_jax.corpus.filters.metadata import (
     alphanum_fraction,
     average_line_length,
     max_line_length,
-    not_pile_set,
     valid_domain,
     valid_extension,
 )
@@ -31,7 +30,10 @@ from llmjp_jax.corpus.filters.reformat import reformat
 from llmjp_jax.corpus.filters.text import compressed_bytes, compression_ratio, not_empty
 from llmjp_jax.corpus.filters.wikipedia import clean_parentheses, cut_footnotes
 from llmjp_jax.corpus.filters.word_lists import load_word_list
+from llmjp_jax.corpus.pipeline.steps import Chain, parse_steps
+from llmjp_jax.launch import parse_flags, read_arguments
 
+COUNTED = {"adult": adult, "discrimination": discrimination, "violence": violence}
 CORPORA = {"ja_cc": 170, "ja_wiki": 50, "en_wiki": 20, "en_pile": 20, "code_stack": 40}
 
 
@@ -54,13 +56,11 @@ def rows(shared_data) -> dict[str, list[dict]]:
 
 def filters_alone(folder: str) -> dict:
     """Our filters by the names that the reference's results have."""
-    words = {name: f"llm_jp_{name}" for name in ("adult", "discrimination", "violence")}
-    counted = {"adult": adult, "discrimination": discrimination, "violence": violence}
     named = {
         f"is_not_{name}_content({limit})": partial(
-            step, limit=limit, word_list=words[name], folder=folder
+            step, limit=limit, word_list=f"llm_jp_{name}", folder=folder
         )
-        for name, step in counted.items()
+        for name, step in COUNTED.items()
         for limit in (2, 3)
     }
     return named | {
@@ -89,40 +89,18 @@ MAPS_ALONE = {
 }
 
 
-def pipeline(corpus: str, folder: str, strict: bool) -> tuple[list, list]:
-    """Filters and maps of a corpus in LLM-jp's order."""
-    words, sentence, low = (2, 80, 0.375) if strict else (3, 250, 0.30)
-    wiki = ([not_empty], [cut_footnotes, clean_parentheses])
-    return {
-        "ja_wiki": wiki,
-        "en_wiki": wiki,
-        "en_pile": ([not_empty, partial(not_pile_set, names=["Books3"])], []),
-        "code_stack": (
-            [
-                valid_extension,
-                partial(max_line_length, limit=1000),
-                partial(average_line_length, limit=100),
-                partial(alphanum_fraction, low=0.25),
-                not_empty,
-            ],
-            [],
-        ),
-        "ja_cc": (
-            [
-                valid_domain,
-                not_empty,
-                partial(is_japanese, lookup=50),
-                partial(advertisements, limit=10),
-                *(
-                    partial(step, limit=words, word_list=f"llm_jp_{step.__name__}", folder=folder)
-                    for step in (adult, discrimination, violence)
-                ),
-                partial(average_sentence_length, limit=sentence),
-                partial(compression_ratio, low=low, high=0.70),
-            ],
-            [extract_japanese],
-        ),
-    }[corpus]
+def corpora(folder: str, strict: bool) -> dict:
+    """The corpora of v1.gin, or of v1_refined.gin, by name, with LLM-jp's own word lists."""
+    flags = [
+        f"--gin_file=gin_configs/corpus/{'v1_refined' if strict else 'v1'}.gin",
+        f"--gin.WORD_LISTS={folder}",
+        *(f"--gin.{name.upper()}_WORDS=llm_jp_{name}" for name in COUNTED),
+    ]
+    unneeded = {"input_dir": "INPUT_DIR", "output_dir": "OUTPUT_DIR"}
+    arguments = read_arguments(
+        "llmjp_jax.corpus.pipeline.build_corpus", parse_flags(flags, "", "", None), unneeded
+    )
+    return {corpus.name.partition("/")[0]: corpus for corpus in arguments.build()["corpora"]}
 
 
 def document_of(corpus: str, row: dict) -> dict:
@@ -165,7 +143,7 @@ def test_each_map_alone_gives_the_reference_text(corpus, rows):
 def test_hits_and_characters_are_counted_as_the_reference_counts(corpus, rows, folder):
     counters = {
         name: KeywordCounter(load_word_list(f"llm_jp_{name}", folder), katakana_alone=True)
-        for name in ("adult", "discrimination", "violence")
+        for name in COUNTED
     }
     ads = load_word_list("hojichar_advertisement")
     counters["ad"] = KeywordCounter(ads, katakana_alone=False)
@@ -188,22 +166,20 @@ def test_texts_compress_to_the_bytes_of_the_reference(corpus, rows):
 @pytest.mark.parametrize(
     ("corpus", "strict"), [*((name, False) for name in CORPORA), ("ja_cc", True)]
 )
-def test_the_pipeline_keeps_and_writes_what_the_reference_does(corpus, strict, rows, folder):
-    filters, maps = pipeline(corpus, folder, strict)
+def test_the_recipe_keeps_and_writes_what_the_reference_does(corpus, strict, rows, folder):
+    recipe = corpora(folder, strict)[corpus]
+    chain = Chain(parse_steps(recipe.steps, corpus))
     wrong, kept = [], 0
     for row in rows[corpus]:
-        document = document_of(corpus, row)
+        document = reformat(row["raw"], recipe.text_field)
         before = document["text"]
-        keep = all(step(document) for step in filters)
-        if keep:
-            for step in maps:
-                document = step(document)
-            keep = not_empty(document)
+        document, reason = chain.run(document, len(before.encode()))
         expected = row["pipeline"]["strict" if strict else "normal"]
         text = expected.get("text")
         same_text = document["text"] == (before if text is None else text)
+        keep = reason is None
         if keep is not expected["keep"] or (keep and not same_text):
-            wrong.append((row["id"], row["kind"], keep, expected))
+            wrong.append((row["id"], row["kind"], reason, expected))
         kept += keep
     assert wrong == []
     assert 0 < kept < len(rows[corpus])

@@ -1,6 +1,7 @@
 """The filters and maps of corpus v1 at their edges, on texts made here: what the parity data covers, without it."""
 
 import random
+import zlib
 
 import pytest
 import regex
@@ -121,6 +122,15 @@ def test_compression_has_both_ends_included_and_nothing_for_an_empty_text():
     # ln 200 = 5.298
     assert compression_ratio(document(text), low=0.1129, high=0.1131, length_factor=0.01)
     assert not compression_ratio(document(""), low=0, high=9)
+
+
+def test_compression_is_at_level_9():
+    choose = random.Random(3)
+    text = "".join(choose.choices(["abcdefgh", "bcdefghi", "cdefghij", "x", "yz"], k=20_000))
+    nine, six = (len(zlib.compress(text.encode(), level)) / len(text) for level in (9, 6))
+    assert nine != six
+    assert compression_ratio(document(text), low=nine, high=nine)
+    assert not compression_ratio(document(text), low=six, high=six)
 
 
 @pytest.mark.parametrize(

@@ -84,10 +84,10 @@ def test_a_file_of_ones_own_has_one_word_a_line(tmp_path):
 
 
 def test_a_list_that_is_not_downloaded_names_the_command(tmp_path):
-    command = r"python tools/download\.py word_lists --output_dir="
-    with pytest.raises(UserError, match=rf"llm_jp_adult must be downloaded.*{command}DIR.*folder"):
+    fix = r"run `python tools/download\.py word_lists --output_dir=DIR` and give DIR/word_lists as folder"
+    with pytest.raises(UserError, match=f"llm_jp_adult must be downloaded: {fix}"):
         load_word_list("llm_jp_adult")
-    with pytest.raises(UserError, match=rf"not at {tmp_path}/ja_adult.*{command}{tmp_path}"):
+    with pytest.raises(UserError, match=f"llm_jp_adult is not at {tmp_path}/ja_adult.*; {fix}"):
         load_word_list("llm_jp_adult", tmp_path)
 
 

