@@ -16,7 +16,13 @@ COMMANDS = [["-m", "llmjp_jax.train"], ["-m", "llmjp_jax.infer"]] + [
     if "ArgumentParser(" in path.read_text()
 ]
 # The only places that may name TensorFlow or SeqIO.
-TENSORFLOW_PLACES = ("tasks/", "inputs/build.py", "inputs/tokenizing.py", "tokenizer/vocabulary.py")
+TENSORFLOW_PLACES = (
+    "tasks/",
+    "inputs/build.py",
+    "inputs/tokenizing.py",
+    "tokenizer/vocabulary.py",
+    "corpus/readers/wikipedia_tfds.py",
+)
 
 
 def imported_names(path: Path):

@@ -258,7 +258,7 @@ class _Build:
     def _fingerprint(self) -> str:
         """Of all that decides the output: configuration, raw files, and files that steps read."""
         splits = [
-            [split.name, split.start, split.end, *_state(Path(split.path))] for split in self.splits
+            [split.name, split.options, *_state(Path(split.path))] for split in self.splits
         ]
         parameters = [
             [value, *_state(Path(value))]

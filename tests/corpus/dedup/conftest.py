@@ -41,7 +41,9 @@ def planted(shared_data):
     return documents, pairs, expected["n_shingles"]
 
 
-_SYLLABLES = "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわをん"
+_SYLLABLES = (
+    "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわをん"
+)
 
 
 def sentence(choice: random.Random, length: int) -> str:

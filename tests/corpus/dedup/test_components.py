@@ -49,7 +49,11 @@ def test_a_table_is_walked_once_whatever_the_blocks():
     records = np.array([(1, 10), (4, 40), (5, 50), (9, 90)], [("key", "<u8"), ("value", "<u8")])
     for cuts in ([], [1], [2, 3], [1, 2, 3]):
         table = SortedTable(iter(np.split(records, cuts)), "key", "value")
-        for keys, expected in (([0, 1, 1], [0, 10, 10]), ([1, 4, 6], [10, 40, 0]), ([9, 12], [90, 0])):
+        for keys, expected in (
+            ([0, 1, 1], [0, 10, 10]),
+            ([1, 4, 6], [10, 40, 0]),
+            ([9, 12], [90, 0]),
+        ):
             values, found = table.find(np.array(keys, np.uint64))
             assert values.tolist() == expected
             assert found.tolist() == [value > 0 for value in expected]

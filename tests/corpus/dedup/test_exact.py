@@ -64,10 +64,14 @@ def test_the_reference_set_loses_its_exact_copies(tmp_path, planted):
         tmp_path / "in", [{"text": document["text"], "meta": {}} for document in documents], 3
     )
     removed = removed_by(
-        exact_stages(str(tmp_path / "in"), str(tmp_path / "work"), shards=3), tmp_path / "work", cuts
+        exact_stages(str(tmp_path / "in"), str(tmp_path / "work"), shards=3),
+        tmp_path / "work",
+        cuts,
     )
     texts = [document["text"] for document in documents]
-    assert removed == {i: texts.index(text) for i, text in enumerate(texts) if texts.index(text) < i}
+    assert removed == {
+        i: texts.index(text) for i, text in enumerate(texts) if texts.index(text) < i
+    }
     copies = [d for d in documents if d["kind"] == "exact"]
     assert len(copies) > 10
     assert {max(copy["id"], copy["source"]) for copy in copies} <= set(removed)

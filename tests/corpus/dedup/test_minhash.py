@@ -118,7 +118,9 @@ def variants():
     texts = []
     for _ in range(120):
         base = sentence(choice, choice.randrange(60, 300))
-        texts += [edited(base, choice, choice.randrange(0, 8)) for _ in range(choice.randrange(1, 5))]
+        texts += [
+            edited(base, choice, choice.randrange(0, 8)) for _ in range(choice.randrange(1, 5))
+        ]
     choice.shuffle(texts)
     return ["", "短い", *texts, "", "短い"]
 

@@ -1,14 +1,15 @@
 import random
 from collections import Counter
 
+import numpy as np
 import orjson
 import pytest
 
 from llmjp_jax.corpus.dedup import paragraph_stages
-from llmjp_jax.corpus.dedup.near_paragraphs import FindNearParagraphs
+from llmjp_jax.corpus.dedup.near_paragraphs import _SORTED, FindNearParagraphs, _Window
 from llmjp_jax.corpus.dedup.paragraphs import comparable_text
 from llmjp_jax.corpus.dedup.shards import shard_path
-from llmjp_jax.corpus.dedup.simhash import near_duplicates
+from llmjp_jax.corpus.dedup.simhash import code_units, near_duplicates
 from llmjp_jax.errors import UserError
 
 from .conftest import edited, run_stages, sentence, write_shards
@@ -37,7 +38,8 @@ def page(*texts):
 
 def frequencies(documents):
     return [
-        [(p["exact_freq"], p["near_freq"]) for p in document["paragraphs"]] for document in documents
+        [(p["exact_freq"], p["near_freq"]) for p in document["paragraphs"]]
+        for document in documents
     ]
 
 
@@ -71,7 +73,10 @@ def test_all_else_of_a_document_is_kept(tmp_path):
 def test_a_document_without_paragraphs_has_one_a_line(tmp_path):
     documents = [{"text": "あいう\nえおか", "meta": {}}, {"text": "えおか", "meta": {}}]
     results = annotate(tmp_path, documents)
-    assert [[p["text"] for p in d["paragraphs"]] for d in results] == [["あいう", "えおか"], ["えおか"]]
+    assert [[p["text"] for p in d["paragraphs"]] for d in results] == [
+        ["あいう", "えおか"],
+        ["えおか"],
+    ]
     assert frequencies(results) == [[(1, 1), (2, 2)], [(2, 2)]]
 
 
@@ -139,13 +144,41 @@ def test_small_windows_find_most_pairs_and_do_not_hang_on_partitions(tmp_path, c
     assert 0.7 * sum(all_near) < sum(near) < sum(all_near)
 
 
+def test_more_rotations_find_more(tmp_path, corpus):
+    sums = []
+    for shifts in (1, 5):
+        documents = annotate(
+            tmp_path / str(shifts), corpus, candidate_bytes=16_000, num_shifts=shifts
+        )
+        sums.append(sum(p["near_freq"] for document in documents for p in document["paragraphs"]))
+    assert sums[0] < sums[1]
+
+
+@pytest.mark.parametrize(("range_bits", "pairs"), [(0, 1), (1, 0)])
+def test_paragraphs_are_compared_within_a_range_alone(range_bits, pairs):
+    """Two equal texts on either side of the middle of all signatures."""
+    units = code_units(LONG)
+    records = np.zeros(2, _SORTED)
+    records["high"], records["hash"] = [2**63 - 1, 2**63 + 2**62 - 1], [5, 6]
+    records["bytes"] = 2 * len(units)
+    window = _Window(1 << 20, range_bits)
+    assert len(window.pairs(records, np.concatenate([units, units]))) == pairs
+
+
 def test_range_bits_grow_with_the_corpus_up_to_six(tmp_path):
     stage = FindNearParagraphs(
         work=str(tmp_path), shards=1, partitions=2, memory_bytes=1 << 20, num_shifts=5,
         candidate_bytes=10 << 20,
     )  # fmt: skip
     (tmp_path / "counts").mkdir()
-    for distinct, bits in ((0, 0), (20_479, 0), (20_480, 1), (655_359, 5), (655_360, 6), (10**8, 6)):
+    for distinct, bits in (
+        (0, 0),
+        (20_479, 0),
+        (20_480, 1),
+        (655_359, 5),
+        (655_360, 6),
+        (10**8, 6),
+    ):
         for partition, size in ((0, distinct // 2), (1, distinct - distinct // 2)):
             with (tmp_path / "counts" / f"{partition:05d}.counted").open("wb") as file:
                 file.truncate(16 * size)

@@ -18,7 +18,9 @@ def test_each_receiver_gets_its_records_and_blobs_in_the_order_they_were_sent(
 ):
     random = np.random.default_rng(0)
     receivers = random.integers(0, 5, 300)
-    blobs = [b"x" * int(size) + str(i).encode() for i, size in enumerate(random.integers(0, 9, 300))]
+    blobs = [
+        b"x" * int(size) + str(i).encode() for i, size in enumerate(random.integers(0, 9, 300))
+    ]
     path = tmp_path / "00000"
     with ShuffleWriter(path, 6, DTYPE, memory_bytes=memory_bytes, blobs=True) as writer:
         for start in range(0, 300, 40):

@@ -197,7 +197,9 @@ def test_the_overlap_of_short_texts_is_their_jaccard_coefficient_from_six_tenths
     assert not overlap("abc", "abcdef")  # 3 of 6
     assert overlap("abcdefghijklmnop", "ponmlkjihgfedcba")  # 16: no bigrams, the same unigrams
     assert not overlap("abcdefghijklmnopq", "qponmlkjihgfedcba")  # 17: no bigram in common
-    assert overlap("abcdefghijklmnop", "qponmlkjihgfedcba")  # bigrams count only where both have them
+    assert overlap(
+        "abcdefghijklmnop", "qponmlkjihgfedcba"
+    )  # bigrams count only where both have them
     assert not overlap("", "")
 
 
@@ -211,7 +213,13 @@ def test_edits_are_fewer_than_three_tenths_of_the_mean_length_rounded_down():
 
 @pytest.mark.parametrize(
     ("first", "second", "distance"),
-    [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("flaw", "lawn", 2), ("あい", "いあ", 2)],
+    [
+        ("kitten", "sitting", 3),
+        ("", "abc", 3),
+        ("abc", "", 3),
+        ("flaw", "lawn", 2),
+        ("あい", "いあ", 2),
+    ],
 )
 def test_edit_distances(first, second, distance):
     assert levenshtein(code_units(first), code_units(second)) == distance
@@ -255,7 +263,9 @@ def test_the_search_connects_what_the_rule_connects():
         np.array([signature(text) for text in texts]), together, starts,
         *bitsets(together, starts), np.zeros(len(texts), np.int64), 0,
     )  # fmt: skip
-    pairs = [(i, j) for i in range(len(texts)) for j in range(i) if near_duplicates(texts[i], texts[j])]
+    pairs = [
+        (i, j) for i in range(len(texts)) for j in range(i) if near_duplicates(texts[i], texts[j])
+    ]
     assert len(pairs) > 100
     assert {tuple(pair) for pair in found.tolist()} <= set(pairs)
     assert components(found.tolist(), len(texts)) == components(pairs, len(texts))

@@ -67,8 +67,11 @@ def test_a_wikipedia_dump_becomes_corpus_v1s_ja_wiki(tmp_path):
     pages = {"日本": JAPANESE, "東京": "#転送 [[日本]]", "空": "{{消えた}}"}
     wikipedia(raw / "jawiki-20230720-pages-articles-multistream.xml.bz2", pages)
     corpus = corpora("v1", "--gin.VALIDATION_FRACTION=0.0", "--gin.pipeline.Corpus.folds=0")["ja_wiki"]  # fmt: skip
-    (statistics,) = build_corpus(
-        input_dir=str(tmp_path), output_dir=str(tmp_path / "out"), corpora=[corpus], executor=ONE
+    arguments = {"input_dir": str(tmp_path), "corpora": [corpus], "executor": ONE}
+    (statistics,) = build_corpus(**arguments, output_dir=str(tmp_path / "out"))
+    build_corpus(**arguments, output_dir=str(tmp_path / "parts"), split_bytes=100)
+    assert documents(tmp_path / "parts" / "ja_wiki", "train") == documents(
+        tmp_path / "out" / "ja_wiki", "train"
     )
     (document,) = documents(tmp_path / "out" / "ja_wiki", "train")
     # Cut at 脚注, and the parenthesis that lost its template closes where its text ends.

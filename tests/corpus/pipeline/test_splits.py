@@ -13,18 +13,22 @@ def test_files_come_by_pattern_then_by_name_and_once(tmp_path):
     found = find_splits(tmp_path, ["**/*.gz", "*.jsonl", "a.jsonl", "d.parquet"], None)
     assert [split.name for split in found] == ["sub/c.jsonl.gz", "a.jsonl", "b.jsonl", "d.parquet"]
     assert [split.reader for split in found] == ["jsonl", "jsonl", "jsonl", "parquet"]
-    assert {(split.start, split.end) for split in found} == {(0, None)}
+    assert [split.options for split in found] == [{}] * 4
 
 
-def test_plain_json_lines_are_cut_and_others_are_not(tmp_path):
+def test_plain_json_lines_and_dumps_are_cut_and_others_are_not(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b"x" * 250)
-    (tmp_path / "b.jsonl.gz").write_bytes(b"x" * 250)
+    for name in ("b.jsonl.gz", "c.xml.bz2"):
+        (tmp_path / name).write_bytes(b"x" * 900)
     found = find_splits(tmp_path, ["*"], None, split_bytes=100)
-    assert [(split.name, split.start, split.end, split.size) for split in found] == [
-        ("a.jsonl", 0, 100, 100),
-        ("a.jsonl", 100, 200, 100),
-        ("a.jsonl", 200, 250, 50),
-        ("b.jsonl.gz", 0, None, 250),
+    assert [(split.name, split.options, split.size) for split in found] == [
+        ("a.jsonl", {"start": 0, "end": 100}, 100),
+        ("a.jsonl", {"start": 100, "end": 200}, 100),
+        ("a.jsonl", {"start": 200, "end": 250}, 50),
+        ("b.jsonl.gz", {}, 900),
+        ("c.xml.bz2", {"part": 0, "parts": 3}, 300),
+        ("c.xml.bz2", {"part": 1, "parts": 3}, 300),
+        ("c.xml.bz2", {"part": 2, "parts": 3}, 300),
     ]
 
 
