@@ -12,8 +12,11 @@ BIN := $(VENV)/bin
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/installed
-	$(BIN)/python tools/prepare_quickstart.py --output_dir=$(RUN)/corpora
-	$(BIN)/python tools/train_tokenizer.py --corpora_dir=$(RUN)/corpora --output=$(RUN)/tokenizer.model
+	$(BIN)/python tools/download.py quickstart --yes --output_dir=$(RUN)/raw
+	$(BIN)/python tools/build_corpus.py --gin_file=gin_configs/corpus/quickstart.gin --gin.INPUT_DIR=$(RUN)/raw \
+	  --gin.OUTPUT_DIR=$(RUN)/corpora
+	$(BIN)/python tools/train_tokenizer.py --gin_file=gin_configs/tokenizer/quickstart.gin \
+	  --gin.CORPORA_DIR=$(RUN)/corpora --gin.OUTPUT=$(RUN)/tokenizer.model
 	$(BIN)/python tools/cache_tasks.py --mixture_or_task_name=quickstart --corpora_dir=$(RUN)/corpora \
 	  --vocabulary=$(RUN)/tokenizer.model --cache_dir=$(RUN)/cache
 	$(BIN)/python -m llmjp_jax.train --gin_file=gin_configs/quickstart.gin --gin.MODEL_DIR=$(RUN)/model \
