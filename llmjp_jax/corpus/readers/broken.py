@@ -19,7 +19,7 @@ class BrokenRecord(UserError):
     def __init__(self, file: str | os.PathLike, position: str, reason: str):
         self.file, self.position, self.reason = str(file), position, reason
         super().__init__(
-            f"{file}, {position}: {reason}; mend the file, or skip such records with on_broken='skip'"
+            f"{file}, {position}: {reason}; mend the file, or skip such records: --gin.ON_BROKEN=skip"
         )
 
     def __reduce__(self):  # from a worker process to the one that reports it
