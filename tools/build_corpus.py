@@ -28,7 +28,9 @@ def main(argv: list[str] | None = None) -> None:
 
     if statistics:
         print("\n".join(summary_lines(statistics)))
-        print("what each step dropped, with samples: report.html in OUTPUT_DIR, and in each corpus's folder")
+        print(
+            "what each step dropped, with samples: report.html in OUTPUT_DIR, and in each corpus's folder"
+        )
 
 
 if __name__ == "__main__":

@@ -94,7 +94,9 @@ def prepare(step: str, parameters: Mapping[str, Any]) -> str | None:
     """
     model = parameters.get("model")
     if _is_left_out(step, model, parameters.get("without_model")):
-        return f"{step} lets every document pass: no KenLM model is given (without_model='leave_out')"
+        return (
+            f"{step} lets every document pass: no KenLM model is given (without_model='leave_out')"
+        )
     _load(os.fspath(model))
     _tokenizer()
     return None

@@ -257,9 +257,7 @@ class _Build:
 
     def _fingerprint(self) -> str:
         """Of all that decides the output: configuration, raw files, and files that steps read."""
-        splits = [
-            [split.name, split.options, *_state(Path(split.path))] for split in self.splits
-        ]
+        splits = [[split.name, split.options, *_state(Path(split.path))] for split in self.splits]
         parameters = [
             [value, *_state(Path(value))]
             for step in self.corpus.parsed_steps()

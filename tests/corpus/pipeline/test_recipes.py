@@ -30,14 +30,19 @@ def test_v1_has_the_facts_steps_in_order():
     wikipedia = ["not_empty", "cut_footnotes", "clean_parentheses", "not_empty #2"]
     assert labels(found["ja_wiki"]) == labels(found["en_wiki"]) == wikipedia
     names = [step.name for step in found["ja_cc"].parsed_steps()]
-    assert names == (
-        "valid_domain not_empty is_japanese advertisements adult discrimination violence "
-        "average_sentence_length compression_ratio extract_japanese not_empty"
-    ).split()
+    assert (
+        names
+        == (
+            "valid_domain not_empty is_japanese advertisements adult discrimination violence "
+            "average_sentence_length compression_ratio extract_japanese not_empty"
+        ).split()
+    )
     parameters = {step.name: step.parameters for step in found["ja_cc"].parsed_steps()}
     assert parameters["is_japanese"] == {"lookup": 50}
     assert parameters["advertisements"]["limit"] == 10
-    assert [parameters[name]["limit"] for name in ("adult", "discrimination", "violence")] == [3] * 3
+    assert [parameters[name]["limit"] for name in ("adult", "discrimination", "violence")] == [
+        3
+    ] * 3
     assert parameters["average_sentence_length"] == {"limit": 250}
     assert parameters["compression_ratio"] == {"low": 0.30, "high": 0.70}
     assert [step.parameters for step in found["code_stack"].parsed_steps()][1:4] == [
@@ -51,7 +56,9 @@ def test_the_refined_text_has_the_strict_thresholds():
     found = corpora("v1_refined")
     assert list(found) == [f"{name}/refined" for name in corpora("v1")]
     parameters = {step.name: step.parameters for step in found["ja_cc/refined"].parsed_steps()}
-    assert [parameters[name]["limit"] for name in ("adult", "discrimination", "violence")] == [2] * 3
+    assert [parameters[name]["limit"] for name in ("adult", "discrimination", "violence")] == [
+        2
+    ] * 3
     assert parameters["average_sentence_length"] == {"limit": 80}
     assert parameters["compression_ratio"] == {"low": 0.375, "high": 0.70}
     assert {corpus.folds for corpus in found.values()} == {0}
@@ -61,10 +68,13 @@ def test_v2_has_all_rungs_of_the_ladder():
     found = corpora("v2", "--gin.KENLM_MODEL=None", "--gin.WITHOUT_KENLM=leave_out")
     assert len(found["ja_cc_v2"].parsed_steps()) == 24
     names = [step.name for step in found["ja_cc_v2"].parsed_steps()]
-    assert names[:10] == (
-        "doc_length deduplicate_documents_percentile hiragana_ratio hiragana_ratio link_char_ratio link_char_ratio "
-        "merge_list_tag markdownize_heading no_content_dom large_freq_paragraphs"
-    ).split()
+    assert (
+        names[:10]
+        == (
+            "doc_length deduplicate_documents_percentile hiragana_ratio hiragana_ratio link_char_ratio link_char_ratio "
+            "merge_list_tag markdownize_heading no_content_dom large_freq_paragraphs"
+        ).split()
+    )
     assert found["ja_cc_v2"].paragraph_statistics == {}
     with pytest.raises(UserError, match="KENLM_MODEL"):
         corpora("v2")

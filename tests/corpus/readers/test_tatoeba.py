@@ -25,7 +25,11 @@ def test_every_sentence_is_a_document(source):
         },
     )
     assert english[1][1]["meta"]["id"] == "tatoeba/2/en"
-    assert [row for _, row in tatoeba_rows(source.archive, manifest)][2] == ("3", "水をください。", None)
+    assert [row for _, row in tatoeba_rows(source.archive, manifest)][2] == (
+        "3",
+        "水をください。",
+        None,
+    )
 
 
 def test_a_row_without_columns_is_broken(tmp_path):
