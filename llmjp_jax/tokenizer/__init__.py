@@ -1,20 +1,31 @@
 """Tokenizer: documents in, a vocabulary out; then text to ids and back.
 
-`load_vocabulary(path)` reads any SentencePiece .model or Hugging Face tokenizer.json as a `Vocabulary`; `train_unigram`
-makes a .model in LLM-jp's layout; `save_hf_tokenizer` writes what `transformers` loads.
+`load_vocabulary(path)` reads any SentencePiece .model or Hugging Face tokenizer.json as a `Vocabulary`;
+`train_tokenizer` makes a .model from corpora by a recipe, `MergedRecipe` (LLM-jp v2.1, v2.2) or `SeededRecipe` (v3), and
+`train_unigram` a small one from texts in memory; `compression` compares tokenizers; `save_hf_tokenizer` writes what
+`transformers` loads.
 """
 
-from llmjp_jax.tokenizer.from_corpora import train_from_corpora
+from llmjp_jax.tokenizer.compression import compression, compression_table, plain_beside
 from llmjp_jax.tokenizer.hf_export import save_hf_tokenizer, save_tokenizer
-from llmjp_jax.tokenizer.training import sample_texts, train_unigram
+from llmjp_jax.tokenizer.procedure import train_tokenizer
+from llmjp_jax.tokenizer.recipes import Language, MergedRecipe
+from llmjp_jax.tokenizer.seeded import SeededRecipe, Stage
+from llmjp_jax.tokenizer.training import train_unigram
 from llmjp_jax.tokenizer.vocabulary import Vocabulary, load_vocabulary
 
 __all__ = [
+    "Language",
+    "MergedRecipe",
+    "SeededRecipe",
+    "Stage",
     "Vocabulary",
+    "compression",
+    "compression_table",
     "load_vocabulary",
-    "sample_texts",
+    "plain_beside",
     "save_hf_tokenizer",
     "save_tokenizer",
-    "train_from_corpora",
+    "train_tokenizer",
     "train_unigram",
 ]

@@ -19,6 +19,37 @@ SPACE_RUNS = tuple(SPACE * length for length in range(24, 0, -1))
 NEWLINE = "\n"
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 RESERVED_V2 = (*SPECIALS_V2, *SPACE_RUNS, NEWLINE, *BYTES)  # 289 pieces; learned ones follow
+# v3.x: 8-263 the bytes, 264-279 runs of 16 ... 1 spaces; a newline is its byte, 18.
+RESERVED_V3 = (*SPECIALS_V3, *BYTES, *SPACE_RUNS[8:])  # 280 pieces
+
+
+@dataclass(frozen=True)
+class ReservedPieces:
+    """The pieces that a vocabulary begins with, in order of id, and their scores.
+
+    Attributes:
+      pieces: `RESERVED_V2` or `RESERVED_V3`.
+      special_score: of the special tokens, the newline and the bytes.
+      space_score, longer_space_score: of one space, and of each further one in a run.
+    """
+
+    pieces: tuple[str, ...]
+    special_score: float
+    space_score: float
+    longer_space_score: float = 0.0
+
+    def score(self, piece: str) -> float:
+        if piece.strip(SPACE):
+            return self.special_score
+        return self.space_score + self.longer_space_score * (len(piece) - 1)
+
+
+# As measured in the released files. With v2.1's 0, Hugging Face's Unigram, which looks bytes up in the text, reads a
+# written-out `<0x41>` as the byte, and the newline, a normal piece, is for free.
+V2_1 = ReservedPieces(RESERVED_V2, special_score=0.0, space_score=-1.0)
+V2_2 = ReservedPieces(RESERVED_V2, special_score=-80.0, space_score=-80.0)
+V3 = ReservedPieces(RESERVED_V3, special_score=-127.5, space_score=-15.0, longer_space_score=-7.5)
+LAYOUTS = {"v2.1": V2_1, "v2.2": V2_2, "v3": V3}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""SentencePiece's `ModelProto`: reading one from a file, and assembling one in LLM-jp's v2.x layout.
+"""SentencePiece's `ModelProto`: reading one from a file, and assembling one in LLM-jp's layouts.
 
 Protobuf is imported inside the functions: it is needed only when a vocabulary is read or made.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmjp_jax.errors import UserError
-from llmjp_jax.tokenizer.layout import BYTES, RESERVED_V2, SPACE_RUNS, SPECIALS_V2
+from llmjp_jax.tokenizer.layout import BYTES, SPECIALS_V2, V2_2, ReservedPieces
 
 if TYPE_CHECKING:
     from sentencepiece.sentencepiece_model_pb2 import ModelProto
@@ -41,21 +41,18 @@ def read_model_proto(file: str | os.PathLike) -> ModelProto:
 
 
 def llmjp_model_proto(
-    learned: Sequence[tuple[str, float]],
-    *,
-    special_score: float = -80.0,
-    space_score: float = -80.0,
+    learned: Sequence[tuple[str, float]], reserved: ReservedPieces = V2_2
 ) -> ModelProto:
-    """A Unigram model in LLM-jp's v2.x layout: ids 0-288 as in `layout.RESERVED_V2`, then the learned pieces in order.
+    """A Unigram model in LLM-jp's layout: the reserved pieces, then the learned ones in order.
+
+    The score of reserved pieces decides no segmentation but where the spaces' does: nothing else matches a newline, and
+    SentencePiece uses bytes only for characters that no piece covers. v2.2's -80 for the newline, which SentencePiece
+    counts among the normal pieces, also gives it and Hugging Face the same lowest score, from which they price unknown
+    characters.
 
     Args:
-      learned: (piece, log-probability) of ids 289 and up.
-      special_score: of the special tokens, the newline and the bytes. -80 as in v2.2, not 0 as in v2.1: Hugging Face's
-        Unigram looks bytes up in the text, so at 0 it reads a written-out `<0x41>` as the byte; and the newline, which
-        SentencePiece counts among the normal pieces, gives both engines the same lowest score, from which they price
-        unknown characters. No segmentation depends on it otherwise: nothing else matches a newline, and SentencePiece
-        uses bytes only for characters that no piece covers.
-      space_score: of the 24 space runs. -1 in v2.1, -80 in v2.2.
+      learned: (piece, log-probability).
+      reserved: `layout.V2_1`, `V2_2` or `V3`, perhaps with other scores.
 
     Raises:
       ValueError: a learned piece is empty, occurs twice, or is one of the reserved ones.
@@ -63,12 +60,16 @@ def llmjp_model_proto(
     from sentencepiece import sentencepiece_model_pb2
 
     proto = sentencepiece_model_pb2.ModelProto()
-    specials, runs = set(SPECIALS_V2[1:]), set(SPACE_RUNS)
-    for piece in RESERVED_V2:
-        score = space_score if piece in runs else special_score
-        unknown, control = piece == SPECIALS_V2[0], piece in specials
-        add_piece(proto, piece, score, unknown=unknown, control=control)
-    seen = set(RESERVED_V2)
+    unknown, *controls = reserved.pieces[: len(SPECIALS_V2)]
+    for piece in reserved.pieces:
+        add_piece(
+            proto,
+            piece,
+            reserved.score(piece),
+            unknown=piece == unknown,
+            control=piece in controls,
+        )
+    seen = set(reserved.pieces)
     for piece, score in learned:
         if not piece or piece in seen:
             raise ValueError(f"learned piece {piece!r} is empty, reserved or there already")

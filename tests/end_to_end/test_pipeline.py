@@ -16,7 +16,7 @@ from tests.conftest import tiny_documents
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZES = [
-    "--gin.models.ModelConfig.vocab_size=420", "--gin.models.ModelConfig.layers=2", "--gin.models.ModelConfig.unroll=2",
+    "--gin.models.ModelConfig.vocab_size=390", "--gin.models.ModelConfig.layers=2", "--gin.models.ModelConfig.unroll=2",
     "--gin.models.ModelConfig.embed=48", "--gin.models.ModelConfig.heads=4", "--gin.models.ModelConfig.kv_heads=2",
     "--gin.models.ModelConfig.mlp=96", "--gin.TRAIN_STEPS=200", "--gin.BATCH_SIZE=8", "--gin.SEQUENCE_LENGTH=32",
     "--gin.OptimizerConfig.warmup_steps=5", "--gin.OptimizerConfig.learning_rate=1e-2",
@@ -59,7 +59,10 @@ def pipeline(tmp_path_factory):
             (corpus / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
     model = folder / "tokenizer.model"
     corpora = f"--corpora_dir={folder / 'corpora'}"
-    run("tools/train_tokenizer.py", corpora, f"--output={model}", "--vocab_size=420")
+    run(
+        "tools/train_tokenizer.py", "--gin_file=gin_configs/tokenizer/quickstart.gin",
+        f"--gin.CORPORA_DIR={folder / 'corpora'}", f"--gin.OUTPUT={model}", "--gin.VOCAB_SIZE=390",
+    )  # fmt: skip
     mixture = "--mixture_or_task_name=quickstart"
     cache = f"--cache_dir={folder / 'cache'}"
     run("tools/cache_tasks.py", mixture, corpora, f"--vocabulary={model}", cache)

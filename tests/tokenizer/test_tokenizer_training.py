@@ -1,15 +1,9 @@
-"""Training: LLM-jp's layout of ids, sane segmentation, the same file each time, and mistakes in one sentence."""
-
-import json
-import subprocess
-import sys
+"""One training from texts in memory: LLM-jp's layout of ids, sane segmentation, the same file each time, clear mistakes."""
 
 import pytest
 
-from llmjp_jax.corpus import write_documents
 from llmjp_jax.errors import UserError
-from llmjp_jax.files import repository_root
-from llmjp_jax.tokenizer import sample_texts, train_from_corpora, train_unigram
+from llmjp_jax.tokenizer import train_unigram
 from llmjp_jax.tokenizer.model_proto import llmjp_model_proto, read_model_proto
 from llmjp_jax.tokenizer.training import training_segments
 
@@ -173,93 +167,3 @@ def test_a_reserved_or_repeated_piece_is_refused():
     for learned in ([("\n", -1.0)], [("a", -1.0), ("a", -2.0)], [("", -1.0)], [("<EOD>", -1.0)]):
         with pytest.raises(ValueError, match="empty, reserved or there already"):
             llmjp_model_proto(learned)
-
-
-def test_a_sample_has_the_proportions_asked_for():
-    corpora = {
-        "ja": ["日本語の文。" * 3] * 4000,
-        "en": ["an English text. "] * 4000,
-        "code": ["x = 1\n" * 5000] * 20,
-    }
-    weights = {"ja": 50, "en": 45, "code": 5}
-    sample = sample_texts(corpora, weights, max_bytes=60_000)
-    sizes = {
-        name: sum(len(t.encode()) for t in sample if t[:2] == corpora[name][0][:2])
-        for name in corpora
-    }
-    for name, weight in weights.items():
-        assert sizes[name] == pytest.approx(60_000 * weight / 100, abs=60)
-    assert sample == sample_texts(corpora, weights, max_bytes=60_000)
-
-
-def test_a_scarce_corpus_limits_the_sample():
-    corpora = {"a": [f"a{n:04}" for n in range(10)], "b": [f"b{n:04}" for n in range(1000)]}
-    sample = sample_texts(corpora, {"a": 1, "b": 3}, max_bytes=10**9)
-    assert sorted(text for text in sample if text[0] == "a") == corpora["a"]
-    assert len(sample) == 40
-    other = sample_texts(corpora, {"a": 1, "b": 3}, max_bytes=10**9, seed=1)
-    assert sorted(other) != sorted(sample)
-
-
-def test_wrong_proportions_are_refused():
-    for corpora, weights, message in [
-        ({"a": ["x"]}, {"b": 1}, "proportions name"),
-        ({"a": ["x"]}, {"a": 0}, "must be above 0"),
-        ({"a": [""]}, {"a": 1}, "corpus a holds no text"),
-    ]:
-        with pytest.raises(UserError, match=message):
-            sample_texts(corpora, weights, max_bytes=100)
-
-
-def write_corpus(path, texts):
-    write_documents(path, ({"text": text, "meta": {}} for text in texts))
-
-
-def test_a_finished_tokenizer_is_not_trained_again_until_its_inputs_change(
-    training_texts, tmp_path
-):
-    corpus, output = tmp_path / "a.jsonl", tmp_path / "t.model"
-    write_corpus(corpus, training_texts[:1500])
-    settings = {"vocab_size": 1900, "max_bytes": 60_000}
-    first = train_from_corpora({corpus: 1.0}, output, **settings)
-    modified = output.stat().st_mtime_ns
-    assert train_from_corpora({corpus: 1.0}, output, **settings) == first
-    assert output.stat().st_mtime_ns == modified
-    output.write_bytes(output.read_bytes()[:-1])  # damaged after it was written
-    assert train_from_corpora({corpus: 1.0}, output, **settings) == first
-    write_corpus(corpus, training_texts[1500:3500])
-    assert train_from_corpora({corpus: 1.0}, output, **settings) != first
-
-
-def run_tool(*arguments):
-    command = [sys.executable, "tools/train_tokenizer.py", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=repository_root(), capture_output=True, text=True, check=False
-    )
-
-
-def test_the_command_trains_on_the_quickstarts_folder(training_texts, tmp_path):
-    japanese = [text for text in training_texts if any("ぁ" <= c <= "ん" for c in text)]
-    english = [text for text in training_texts if text.isascii()]
-    for name, texts in {"ja": japanese, "en": english[:-3], "code": english[-3:]}.items():
-        write_corpus(tmp_path / name / "train.jsonl", texts)
-    output = tmp_path / "t.model"
-    result = run_tool("--corpora_dir", tmp_path, "--output", output, "--vocab_size=3000")
-    assert result.returncode == 0, result.stderr
-    assert "3,000 pieces" in result.stdout
-    record = json.loads((tmp_path / "t.model.json").read_text())
-    assert [proportion for _, proportion in record["inputs"]] == [50, 45, 5]
-
-
-def test_the_command_names_a_bad_input(tmp_path):
-    result = run_tool("--inputs", tmp_path / "none.jsonl", "--output", tmp_path / "t.model")
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].startswith(
-        f"error: there is no corpus file {tmp_path / 'none.jsonl'}"
-    )
-    (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": 3}\n')
-    result = run_tool("--inputs", tmp_path / "bad.jsonl", "--output", tmp_path / "t.model")
-    assert result.returncode == 2
-    assert "bad.jsonl, line 2: field 'text' is of type int" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not (tmp_path / "t.model").exists()

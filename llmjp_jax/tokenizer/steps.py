@@ -1,0 +1,65 @@
+"""Steps of a long procedure, each with one file for a result: what is finished, from the same inputs, is not done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from llmjp_jax.files import atomic_write, sha256_file
+
+
+class Steps:
+    """The results of steps in one folder, `NAME` and beside it `NAME.json`, the record of what made it.
+
+    Args:
+      folder: made when it is not there.
+      log: told in a line what is done and what was found finished.
+    """
+
+    def __init__(self, folder: Path, log: Callable[[str], None]):
+        self.folder = folder
+        self._log = log
+
+    def run(
+        self,
+        name: str,
+        make: Callable[[Path], Any],
+        *,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str] | None = None,
+    ) -> tuple[Path, str]:
+        """The step's file and its sha256; `make(path)` writes it, whole or not at all, unless it is there already.
+
+        Args:
+          settings: everything besides the inputs that the result depends on, as JSON.
+          inputs: name -> sha256 of what is read.
+        """
+        path, record_path = self.folder / name, self.folder / f"{name}.json"
+        wanted = _digest({"settings": dict(settings), "inputs": dict(inputs or {})})
+        found = _read(record_path)
+        if found.get("fingerprint") == wanted and path.is_file():
+            sha256 = sha256_file(path)
+            if found.get("sha256") == sha256:
+                self._log(f"{name}: finished before")
+                return path, sha256
+        self._log(f"{name} ...")
+        make(path)
+        sha256 = sha256_file(path)
+        with atomic_write(record_path, "w") as file:
+            json.dump({"fingerprint": wanted, "sha256": sha256, "settings": dict(settings)}, file)
+        return path, sha256
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return record if isinstance(record, dict) else {}
