@@ -7,6 +7,7 @@
 A killed run goes on where it was; a finished one is not done again. OUTPUT_DIR/report.html shows what each step dropped.
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,19 @@ from llmjp_jax.launch import run  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> None:
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        build(argv)
+    except KeyboardInterrupt as stop:
+        print("\nstopped; the same command goes on where it was", file=sys.stderr, flush=True)
+        sys.exit(128 + (signal.SIGTERM if stop.args else signal.SIGINT))
+
+
+def _interrupt(number: int, frame) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def build(argv: list[str] | None) -> None:
     statistics = run(
         "llmjp_jax.corpus.pipeline.build_corpus",
         argv,

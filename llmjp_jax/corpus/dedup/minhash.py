@@ -9,7 +9,7 @@ import numpy as np
 
 from llmjp_jax.corpus.dedup.candidates import BUCKETED, FindCandidates
 from llmjp_jax.corpus.dedup.selection import SelectKept
-from llmjp_jax.corpus.dedup.shards import Progress, places, read_shard, removed_rows, text_of
+from llmjp_jax.corpus.dedup.shards import Progress, Rows, places, read_shard, removed_rows, text_of
 from llmjp_jax.corpus.dedup.shuffle import ShuffleWriter, partition_of
 from llmjp_jax.corpus.dedup.verification import VerifyCandidates, offsets_path
 from llmjp_jax.errors import UserError
@@ -116,7 +116,7 @@ class SignDocuments:
         from llmjp_jax.corpus.dedup import shingles
 
         functions = shingles.hash_functions(self.bands * self.rows, self.seed)
-        gone = _Rows(removed_rows(self.without, rank)["row"] if self.without else ())
+        gone = Rows(removed_rows(self.without, rank)["row"] if self.without else ())
         with (
             atomic_write(offsets_path(self.work, rank)) as offsets,
             ShuffleWriter(
@@ -152,16 +152,3 @@ class SignDocuments:
         records["bucket"] = np.concatenate(bands)
         records["place"] = np.repeat(places(rank, np.array(signed)), self.bands)
         writer.add(partition_of(records["bucket"], self.partitions), records)
-
-
-class _Rows:
-    """Whether a row is among sorted rows, asked for rows in rising order."""
-
-    def __init__(self, rows):
-        self._rows = iter(rows)
-        self._next = next(self._rows, None)
-
-    def __contains__(self, row: int) -> bool:
-        while self._next is not None and self._next < row:
-            self._next = next(self._rows, None)
-        return self._next == row

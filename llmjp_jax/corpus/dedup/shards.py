@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +108,16 @@ def removed_rows(folder: str | Path, shard: int) -> np.ndarray:
         raise UserError(
             f"there is no list of removed rows {path}; run the deduplication first"
         ) from None
+
+
+class Rows:
+    """Whether a row is among sorted rows, asked for rows in rising order."""
+
+    def __init__(self, rows: Iterable[int]):
+        self._rows = iter(rows)
+        self._next = next(self._rows, None)
+
+    def __contains__(self, row: int) -> bool:
+        while self._next is not None and self._next < row:
+            self._next = next(self._rows, None)
+        return self._next == row

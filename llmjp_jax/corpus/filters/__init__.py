@@ -2,7 +2,7 @@
 
 A filter is `name(document, *, parameters) -> bool`: True keeps. A map is `name(document, *, parameters) -> document`; it may change the
 document that it is given. Corpus v1's come from llm-jp-corpus and HojiChar, corpus v2's from Uzushio; each module names its source.
-`prepare` loads what a step needs beforehand.
+`prepare` loads what a step needs beforehand, `forget` lets go of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from llmjp_jax.corpus.filters import (
     ratios,
     text,
     wikipedia,
+    word_lists,
     word_types,
 )
 from llmjp_jax.corpus.filters.word_lists import load_word_list
@@ -82,3 +83,11 @@ def prepare(name: str, parameters: Mapping[str, Any]) -> str | None:
     if "word_list" in given.arguments:
         load_word_list(given.arguments["word_list"], given.arguments["folder"])
     return None
+
+
+def forget() -> None:
+    """Drops what the steps keep of word lists and models, whose files may have changed since."""
+    for module in (keywords, metadata, perplexity, wikipedia, word_lists, word_types):
+        for kept in vars(module).values():
+            if callable(getattr(kept, "cache_clear", None)):
+                kept.cache_clear()

@@ -7,7 +7,8 @@
 and the readers' libraries are imported when a build starts.
 """
 
-from llmjp_jax.corpus.pipeline.build import Corpus, build_corpus
+from llmjp_jax.corpus.pipeline.build import build_corpus
+from llmjp_jax.corpus.pipeline.corpus import Corpus
 from llmjp_jax.corpus.pipeline.executors import LocalExecutor, RayExecutor, SlurmExecutor
 from llmjp_jax.corpus.readers.python_files import standard_library
 

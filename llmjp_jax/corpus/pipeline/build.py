@@ -11,86 +11,33 @@ The stages of a corpus, run by the executor one after another:
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmjp_jax.corpus.filters import prepare
+from llmjp_jax.corpus.dedup import exact_stages, minhash_stages, paragraph_stages
+from llmjp_jax.corpus.filters import forget, prepare
+from llmjp_jax.corpus.manifests import load_manifest
+from llmjp_jax.corpus.pipeline.corpus import Corpus, check_options
 from llmjp_jax.corpus.pipeline.executors import Executor, LocalExecutor
-from llmjp_jax.corpus.pipeline.splits import SPLIT_BYTES, find_splits
+from llmjp_jax.corpus.pipeline.splits import SPLIT_BYTES, Split, find_splits, grouped
 from llmjp_jax.corpus.pipeline.stages import FilterDocuments, Stage
-from llmjp_jax.corpus.pipeline.steps import Step, parse_steps
 from llmjp_jax.corpus.pipeline.writing import (
-    REPORT,
-    STATISTICS,
     FinishCorpus,
+    Places,
     WriteDocuments,
     read_record,
 )
+from llmjp_jax.corpus.readers import reader_function
 from llmjp_jax.errors import UserError
 
 _FORMAT = 1  # raise it when the same input and configuration give other documents
 _ON_BROKEN = ("error", "skip")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """One corpus of a build: where its raw text lies, and what is done with it.
-
-    Attributes:
-      name: its folder under the output folder, as `ja_wiki` or `ja_cc/refined`.
-      inputs: files, relative to the input folder, with `*` and `**`; in this order, then by name.
-      reader: of `readers.READERS`; None: by each file's name.
-      reader_options: further arguments of the reader.
-      text_field: of raw rows, that which becomes `text`, the others `meta`; None: rows are `{"text", "meta"}` already.
-      steps: filters and maps in order: `'name'` or `('name', {'parameter': value})`.
-      paragraph_statistics: count each paragraph's exact and near duplicates over the whole corpus before the steps:
-        keyword arguments of `dedup.paragraph_stages`, or {}; None: do not.
-      exact_deduplication: keep the first of documents with equal text.
-      near_deduplication: keep the first of similar documents: keyword arguments of `dedup.minhash_stages`, or {}; None: do not.
-      validation_fraction: of the documents that are left, by the sha256 of their text.
-      folds: deal train documents to this many folders `fold_00`, ...; 0: none.
-    """
-
-    name: str
-    inputs: Sequence[str]
-    reader: str | None = None
-    reader_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    text_field: str | None = "text"
-    steps: Sequence[Any] = ()
-    paragraph_statistics: Mapping[str, Any] | None = None
-    exact_deduplication: bool = False
-    near_deduplication: Mapping[str, Any] | None = None
-    validation_fraction: float = 0.0
-    folds: int = 0
-
-    def __post_init__(self):
-        parts = Path(self.name).parts
-        if not parts or Path(self.name).is_absolute() or ".." in parts or parts[0].startswith("."):
-            raise UserError(f"a corpus is named {self.name!r}; give a folder's name, as ja_wiki")
-        if isinstance(self.inputs, str):
-            raise UserError(f"{self.name}: inputs is a text; write a list, as ['{self.inputs}']")
-        if not 0 <= self.validation_fraction < 1:
-            raise UserError(
-                f"{self.name}: validation_fraction is {self.validation_fraction}; it must be at least 0 and below 1"
-            )
-        if self.folds < 0:
-            raise UserError(f"{self.name}: folds is {self.folds}; give 0 or a number of folders")
-        self.parsed_steps()
-
-    def parsed_steps(self) -> list[Step]:
-        return parse_steps(self.steps, f"{self.name}: steps")
-
-    def configuration(self) -> dict[str, Any]:
-        """Everything that decides the documents, but the files' contents, as JSON can hold it."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return json.loads(json.dumps(fields, default=list))
 
 
 def build_corpus(
@@ -105,9 +52,10 @@ def build_corpus(
 ) -> list[dict[str, Any]]:
     """Builds each corpus into `output_dir/<name>/{train,validation}_*.jsonl`, unless it is there from the same input.
 
-    Beside the files lie `statistics.json`, `report.html` and the record `corpus.json`; `output_dir/report.html` covers all.
-    A killed build goes on where it was when it is started again with the same arguments. The bytes of all files depend
-    on the raw files, their names and the configuration alone.
+    Beside the files lie `statistics.json`, `report.html` and the record `corpus.json` (`folds_...` of a corpus in folds);
+    `output_dir/report.html` covers all. A killed build goes on where it was when it is started again with the same
+    arguments. The bytes of all files but the records, which know the raw files' times, depend on the raw files, their
+    names and the configuration alone.
 
     Args:
       input_dir: what the corpora's inputs are relative to.
@@ -123,6 +71,8 @@ def build_corpus(
     """
     if on_broken not in _ON_BROKEN:
         raise UserError(f"on_broken is {on_broken!r}; give 'error' or 'skip'")
+    if split_bytes < 1:
+        raise UserError(f"split_bytes is {split_bytes}; give a number of bytes, at least 1")
     names = [corpus.name for corpus in corpora]
     if not names or len(set(names)) < len(names):
         raise UserError(f"corpora are named {names}; give at least one, each with its own name")
@@ -132,14 +82,35 @@ def build_corpus(
         _Build(corpus, Path(input_dir).expanduser(), output, on_broken, keep_dropped, split_bytes)
         for corpus in corpora
     ]
+    forget()
     for build in builds:
         build.check()
-    statistics = [found for build in builds if (found := build.run(executor)) is not None]
+    with _alone(output):
+        statistics = [found for build in builds if (found := build.run(executor)) is not None]
     if len(statistics) == len(builds):
         from llmjp_jax.corpus.pipeline.report import write_report
 
-        write_report(statistics, output / REPORT)
+        write_report(statistics, output / "report.html")
     return statistics
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Holds the output folder against another build on this machine, without a file in it."""
+    import fcntl
+
+    output.mkdir(parents=True, exist_ok=True)
+    handle = os.open(output, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another build into {output} runs; wait for its end, or give another output folder"
+        ) from None
+    else:
+        yield
+    finally:
+        os.close(handle)
 
 
 class _Build:
@@ -155,19 +126,31 @@ class _Build:
         split_bytes: int,
     ):
         self.corpus, self.on_broken, self.keep_dropped = corpus, on_broken, keep_dropped
-        self.splits = tuple(find_splits(input_dir, corpus.inputs, corpus.reader, split_bytes))
-        self.target = output / corpus.name
+        splits = find_splits(input_dir, corpus.inputs, corpus.reader, split_bytes, without=output)
+        self.raw = tuple(grouped(splits, split_bytes))
+        self.places = Places(str(output / corpus.name), corpus.folds > 0)
         self.configuration = {
             **corpus.configuration(),
             "on_broken": on_broken,
             "keep_dropped": keep_dropped,
         }
         self.fingerprint = self._fingerprint()
-        folder = f"{corpus.name.replace('/', '-')}-{self.fingerprint[:16]}"
-        self.work = output / ".build" / folder
+        self._family = f"{corpus.name.replace('/', '-')}-{corpus.folds}-"
+        self.work = output / ".build" / f"{self._family}{self.fingerprint[:16]}"
+
+    @property
+    def splits(self) -> list[Split]:
+        return [split for group in self.raw for split in group]
 
     def check(self) -> None:
-        """Steps that need what is not there complain now, not in an hour."""
+        """What steps and readers need and do not have is said now, not in an hour."""
+        for reader in sorted({split.reader for split in self.splits}):
+            check_options(
+                reader_function(reader),
+                self.corpus.reader_options,
+                f"{self.corpus.name}: reader_options",
+                skip=1,
+            )
         found = (prepare(step.name, step.parameters) for step in self.corpus.parsed_steps())
         self.notes = tuple(dict.fromkeys(sentence for sentence in found if sentence))
         for note in self.notes:
@@ -176,21 +159,31 @@ class _Build:
     def run(self, executor: Executor) -> dict[str, Any] | None:
         """The statistics; None where the executor goes on elsewhere."""
         if not self._is_finished():
+            self._tidy(keep=self.work)
             self.work.mkdir(parents=True, exist_ok=True)
             size = sum(split.size for split in self.splits)
             sizes = {"filter": size, "extract": size} if size else {}
             done = executor.run(self.stages(), self.work / "tasks", self.corpus.name, sizes)
             if not done:
                 return None
-        shutil.rmtree(self.work, ignore_errors=True)
+        self._tidy(keep=None)
+        return json.loads(self.places.statistics.read_text(encoding="utf-8"))
+
+    def _tidy(self, keep: Path | None) -> None:
+        """Removes work that no build goes on with: of other settings or other raw files, or all."""
+        for folder in self.work.parent.glob(f"*{self._family}*"):
+            if folder != keep:
+                # First the name: half a folder must not look like work that can go on.
+                doomed = folder.with_name(f"doomed-{folder.name.removeprefix('doomed-')}")
+                folder.replace(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
         with contextlib.suppress(OSError):  # another corpus may be under way there
             self.work.parent.rmdir()
-        return json.loads((self.target / STATISTICS).read_text(encoding="utf-8"))
 
     def stages(self) -> list[Stage]:
-        corpus, work, shards = self.corpus, str(self.work), len(self.splits)
+        corpus, work, shards = self.corpus, str(self.work), len(self.raw)
         read = {
-            "splits": self.splits,
+            "raw": self.raw,
             "text_field": corpus.text_field,
             "reader_options": dict(corpus.reader_options),
             "on_broken": self.on_broken,
@@ -201,8 +194,6 @@ class _Build:
         if corpus.paragraph_statistics is None:
             stages.append(FilterDocuments(name="filter", steps=steps, **common, **read))
         else:
-            from llmjp_jax.corpus.dedup import paragraph_stages
-
             stages.append(FilterDocuments(name="extract", paragraphs=True, **common, **read))
             stages += paragraph_stages(
                 str(self.work / "extract"),
@@ -229,7 +220,7 @@ class _Build:
             ),
             FinishCorpus(
                 work=work,
-                target=str(self.target),
+                places=self.places,
                 corpus=corpus.name,
                 filters=filters,
                 writers=shards,
@@ -240,8 +231,6 @@ class _Build:
         ]
 
     def _deduplication(self, shards: int) -> tuple[tuple[tuple[str, str], ...], list[Stage]]:
-        from llmjp_jax.corpus.dedup import exact_stages, minhash_stages
-
         source, exact, near = (str(self.work / name) for name in ("filter", "exact", "minhash"))
         stages: list[Stage] = []
         duplicates = []
@@ -262,19 +251,20 @@ class _Build:
             [value, *_state(Path(value))]
             for step in self.corpus.parsed_steps()
             for value in step.parameters.values()
-            if isinstance(value, str) and os.sep in value and Path(value).is_file()
+            if isinstance(value, str) and Path(value).is_file()
         ]
-        # The package's lists are counted under their names.
-        lists = importlib.metadata.version("hojichar")
-        content = [_FORMAT, self.configuration, splits, parameters, lists]
+        groups = [len(group) for group in self.raw]
+        # Lists that steps know by a name.
+        lists = [importlib.metadata.version("hojichar"), load_manifest("word_lists")["lists"]]
+        content = [_FORMAT, self.configuration, splits, groups, parameters, lists]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _is_finished(self) -> bool:
-        record = read_record(self.target)
-        if record is None or record["fingerprint"] != self.fingerprint:
+        record = read_record(self.places)
+        if record is None or record.get("fingerprint") != self.fingerprint:
             return False
-        return (self.target / STATISTICS).is_file() and all(
-            _size(self.target / output["file"]) == output["file_bytes"]
+        return self.places.statistics.is_file() and all(
+            _size(Path(self.places.folder, output["file"])) == output["file_bytes"]
             for output in record["outputs"]
         )
 

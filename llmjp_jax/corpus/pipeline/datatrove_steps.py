@@ -5,6 +5,7 @@ Importing this module imports datatrove (one to two seconds).
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ class StageStep(PipelineStep):
         self.folder = folder
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> None:
+        if multiprocess.parent_process() is not None:
+            # Ctrl-C reaches every process of the terminal; the one that waits for the workers ends them.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         with TaskProgress(self.folder).reporting(rank) as progress:
             self.stage.run(rank, progress)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
 
+from llmjp_jax.corpus.dedup.shards import Progress, shard_path
 from llmjp_jax.corpus.documents import Document
 from llmjp_jax.corpus.filters.paragraphs import document_text
 from llmjp_jax.corpus.filters.reformat import reformat
@@ -24,7 +25,8 @@ from llmjp_jax.corpus.readers import DOCUMENT_READERS, BrokenRecord, read_raw
 from llmjp_jax.errors import UserError
 from llmjp_jax.files import atomic_write
 
-Progress = Callable[[int], None]
+# Of a document: the file's path, its name in reports, and where in it.
+_Place = tuple[str, str, str]
 
 
 class Stage(Protocol):
@@ -35,10 +37,6 @@ class Stage(Protocol):
 
     def run(self, rank: int, progress: Progress) -> None:
         """Does task `rank`; calls `progress` with bytes of input done since the last call."""
-
-
-def shard_path(folder: str | Path, shard: int) -> Path:
-    return Path(folder) / f"{shard:05d}.jsonl"
 
 
 def statistics_path(work: str | Path, stage: str, rank: int) -> Path:
@@ -60,8 +58,7 @@ class FilterDocuments:
 
     Attributes:
       name: of the stage. work: its folder; shards go to `work/<name>`, dropped documents to `work/dropped_<name>`.
-      splits: the raw files' parts, one a task; None: the shards in `work/<source>`.
-      source, tasks: of those shards.
+      raw: the raw files' parts that each task reads; None: the shards in `work/<source>`, one a task.
       text_field: of raw rows, that which becomes `text`; None: rows are documents already.
       reader_options: further arguments of the readers.
       steps: as `parse_steps` takes them.
@@ -72,9 +69,9 @@ class FilterDocuments:
 
     name: str
     work: str
-    splits: tuple[Split, ...] | None = None
-    source: str | None = None
     tasks: int
+    raw: tuple[tuple[Split, ...], ...] | None = None
+    source: str | None = None
     text_field: str | None = "text"
     reader_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     steps: tuple[Any, ...] = ()
@@ -90,13 +87,13 @@ class FilterDocuments:
             if self.keep_dropped:
                 folder = Path(self.work, f"dropped_{self.name}")
                 dropped = stack.enter_context(atomic_write(shard_path(folder, rank)))
-            for position, document in self._documents(rank, progress):
+            for place, document in self._documents(rank, progress):
                 try:
                     if isinstance(document, BrokenRecord):
                         raise document
                     reason = tally.run(document)
                 except UserError as error:
-                    self._broken(rank, position, error, tally)
+                    self._broken(place, error, tally)
                     continue
                 if reason is None:
                     kept.write(_line(tally.document, self.paragraphs))
@@ -104,45 +101,57 @@ class FilterDocuments:
                     dropped.write(_line(tally.document, False, reason))
         write_statistics(self.work, self.name, rank, tally.json())
 
-    def _documents(self, rank: int, progress: Progress) -> Iterator[tuple[str, Any]]:
-        """Yields (position, document), or (position, `BrokenRecord`) for what makes none."""
-        if self.splits is None:
-            path = shard_path(Path(self.work, self.source), rank)
-            with path.open("rb") as file:
-                for number, line in enumerate(file, 1):
-                    progress(len(line))
-                    yield f"document {number}", orjson.loads(line)
+    def _documents(self, rank: int, progress: Progress) -> Iterator[tuple[_Place, Any]]:
+        """Yields (place, document), or (place, `BrokenRecord`) for what makes none."""
+        if self.raw is not None:
+            for split in self.raw[rank]:
+                yield from self._raw_documents(split, progress)
             return
-        split = self.splits[rank]
+        path = shard_path(Path(self.work, self.source), rank)
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                progress(len(line))
+                yield (str(path), f"shard {rank}", f"document {number}"), orjson.loads(line)
+
+    def _raw_documents(self, split: Split, progress: Progress) -> Iterator[tuple[_Place, Any]]:
+        _check_readable(split.path)
         options = {**self.reader_options, **split.options}
         if split.reader == "jsonl":
             options["progress"] = progress
         for position, record in read_raw(split.path, split.reader, options):
-            if isinstance(record, BrokenRecord) or split.reader in DOCUMENT_READERS:
-                yield position, record
-            else:
-                yield position, self._document(split, position, record)
+            if not isinstance(record, BrokenRecord) and split.reader not in DOCUMENT_READERS:
+                record = self._reformatted(split, position, record)
+            yield (split.path, split.name, position), record
         if split.reader != "jsonl":
             progress(split.size)
 
-    def _document(self, split: Split, position: str, record: Any) -> Document | BrokenRecord:
+    def _reformatted(self, split: Split, position: str, record: Any) -> Document | BrokenRecord:
         try:
             if self.text_field is not None:
                 return reformat(record, self.text_field)
             reformat(record, "text")
         except UserError as error:
             return BrokenRecord(split.path, position, str(error))
-        return {**record, "meta": record.get("meta") or {}}
+        return {"text": record["text"], "meta": record.get("meta") or {}}
 
-    def _broken(self, rank: int, position: str, error: UserError, tally: _Tally) -> None:
+    def _broken(self, place: _Place, error: UserError, tally: _Tally) -> None:
         """A record that cannot be read, or has not what a step reads: counted, or the end of the run."""
+        path, name, position = place
         if not isinstance(error, BrokenRecord):
-            path = f"shard {rank}" if self.splits is None else self.splits[rank].path
             error = BrokenRecord(path, position, str(error))
         if self.on_broken == "error":
             raise error
-        name = error.file if self.splits is None else self.splits[rank].name
         tally.broken.add(name, error.position, error.reason)
+
+
+def _check_readable(path: str) -> None:
+    if Path(path).is_dir():
+        return
+    try:
+        with Path(path).open("rb"):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check its permissions") from None
 
 
 class _Tally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import heapq
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -57,34 +56,30 @@ def _script_table() -> np.ndarray:
 
 
 class Samples:
-    """A random sample of documents that is the same however they are dealt to tasks: those of the smallest hashes."""
+    """A random sample of different texts, the same however documents are dealt to tasks: those of the smallest hashes."""
 
     def __init__(self, size: int = SAMPLES):
         self._size = size
-        self._heap: list[
-            tuple[int, str, str, int]
-        ] = []  # of negated hashes: the largest goes first
+        self._kept: dict[int, dict[str, Any]] = {}
 
     def add(self, document: Document) -> None:
         import xxhash
 
         text = document_text(document)
         place = xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
-        if len(self._heap) == self._size and place >= -self._heap[0][0]:
+        if len(self._kept) == self._size and place > max(self._kept):
             return
-        entry = (-place, text[:SAMPLE_CHARACTERS], _name(document), len(text))
-        if entry in self._heap:
+        name = _name(document)
+        if place in self._kept:  # of copies, the one of the smallest name
+            self._kept[place]["id"] = min(name, self._kept[place]["id"])
             return
-        if len(self._heap) < self._size:
-            heapq.heappush(self._heap, entry)
-        else:
-            heapq.heappushpop(self._heap, entry)
+        cut = text[:SAMPLE_CHARACTERS]
+        self._kept[place] = {"hash": place, "id": name, "text": cut, "characters": len(text)}
+        if len(self._kept) > self._size:
+            del self._kept[max(self._kept)]
 
     def json(self) -> list[dict[str, Any]]:
-        return [
-            {"hash": -place, "id": name, "text": text, "characters": characters}
-            for place, text, name, characters in sorted(self._heap, reverse=True)
-        ]
+        return [self._kept[place] for place in sorted(self._kept)]
 
 
 def _name(document: Document) -> str:
@@ -146,10 +141,12 @@ def merge_histograms(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def merge_samples(
     parts: Iterable[list[dict[str, Any]]], size: int = SAMPLES
 ) -> list[dict[str, Any]]:
-    """`Samples.json` of the whole from those of the tasks."""
-    unique = {(one["hash"], one["text"]): one for part in parts for one in part}
-    kept = sorted(unique.values(), key=lambda one: (one["hash"], one["text"]))[:size]
-    return [{key: value for key, value in one.items() if key != "hash"} for one in kept]
+    """`Samples.json` of the whole from those of the tasks, without the hashes."""
+    kept: dict[int, dict[str, Any]] = {}
+    for one in sorted((one for part in parts for one in part), key=lambda one: one["id"]):
+        kept.setdefault(one["hash"], one)
+    smallest = [kept[place] for place in sorted(kept)[:size]]
+    return [{key: value for key, value in one.items() if key != "hash"} for one in smallest]
 
 
 def merge_broken(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:

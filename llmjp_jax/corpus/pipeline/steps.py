@@ -65,6 +65,7 @@ def parse_steps(written: Sequence[Any], place: str) -> list[Step]:
             raise UserError(
                 f"{place}: {name} has wrong parameters ({error}); it takes {', '.join(wanted) or 'none'}"
             ) from None
+        _check_types(function, parameters, f"{place}: {name}")
         label = _label(name, parameters)
         labels[label] = labels.get(label, 0) + 1
         if labels[label] > 1:
@@ -81,6 +82,16 @@ def _pair(one: Any, place: str) -> tuple[str, Mapping[str, Any]]:
     raise UserError(
         f"{place} has the entry {one!r}; write 'name' or ('name', {{'parameter': value}})"
     )
+
+
+def _check_types(function: Callable[..., Any], parameters: Mapping[str, Any], place: str) -> None:
+    """Refuses a word where a number is wanted, which would show in the middle of a build alone."""
+    hints = inspect.get_annotations(function)
+    for name, value in parameters.items():
+        if hints.get(name) in ("int", "float") and (
+            isinstance(value, bool) or not isinstance(value, int | float)
+        ):
+            raise UserError(f"{place}: {name} is {value!r}; it must be a number")
 
 
 def _label(name: str, parameters: Mapping[str, Any]) -> str:

@@ -10,18 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import orjson
 
-from llmjp_jax.corpus.dedup.shards import removed_rows
+from llmjp_jax.corpus.dedup.shards import Progress, Rows, removed_rows, shard_path
 from llmjp_jax.corpus.documents import Document, split_of
 from llmjp_jax.corpus.pipeline.report import write_report
-from llmjp_jax.corpus.pipeline.stages import (
-    Progress,
-    read_statistics,
-    shard_path,
-    write_statistics,
-)
+from llmjp_jax.corpus.pipeline.stages import read_statistics, write_statistics
 from llmjp_jax.corpus.pipeline.statistics import (
     LENGTH_EDGES,
     Histograms,
@@ -31,11 +25,40 @@ from llmjp_jax.corpus.pipeline.statistics import (
     merge_samples,
     merge_steps,
 )
-from llmjp_jax.files import atomic_write
+from llmjp_jax.errors import UserError
+from llmjp_jax.files import atomic_write, sha256_file
 
-RECORD = "corpus.json"
-STATISTICS = "statistics.json"
-REPORT = "report.html"
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where a corpus lies: its folder, and its files that are no documents.
+
+    One that is dealt to folds has names of its own, so that it may share the folder with one that is not: LLM-jp's v1
+    and v2 have four corpora in common.
+    """
+
+    folder: str
+    folds: bool
+
+    def _path(self, name: str) -> Path:
+        return Path(self.folder, f"folds_{name}" if self.folds else name)
+
+    @property
+    def record(self) -> Path:
+        return self._path("corpus.json")
+
+    @property
+    def statistics(self) -> Path:
+        return self._path("statistics.json")
+
+    @property
+    def report(self) -> Path:
+        return self._path("report.html")
+
+    @property
+    def dropped(self) -> str:
+        """The folder of dropped documents, relative to the corpus's."""
+        return self._path("dropped").name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +117,7 @@ class WriteDocuments:
     ) -> Iterator[tuple[bytes, Document, str | None]]:
         """Yields (line, document, label of the deduplication that removed it or None) of the shard."""
         removed = [
-            (label, _Rows(removed_rows(folder, rank)["row"])) for label, folder in self.duplicates
+            (label, Rows(removed_rows(folder, rank)["row"])) for label, folder in self.duplicates
         ]
         with shard_path(Path(self.work, self.source), rank).open("rb") as file:
             for row, line in enumerate(file):
@@ -103,7 +126,7 @@ class WriteDocuments:
                 reason = None
                 for label, rows in removed:
                     # Asked of every list, since each walks beside the shard; the first that has the row counts it.
-                    found = rows.has(row)
+                    found = row in rows
                     if reason is None:
                         count, reason = counts[label], label if found else None
                         count[0] += 1
@@ -120,20 +143,6 @@ class WriteDocuments:
         # Bytes that the split does not look at decide the fold.
         fold = int.from_bytes(hashlib.sha256(b"fold" + text.encode()).digest()[:8]) % self.folds
         return f"fold_{0 if split == 'validation' else fold:02d}", split
-
-
-class _Rows:
-    """Membership in a sorted array of rows that are asked for in order."""
-
-    def __init__(self, rows: np.ndarray):
-        self._rows = rows
-        self._next = 0
-
-    def has(self, row: int) -> bool:
-        if self._next < len(self._rows) and self._rows[self._next] == row:
-            self._next += 1
-            return True
-        return False
 
 
 class _Outputs:
@@ -176,9 +185,10 @@ class _Outputs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinishCorpus:
-    """Moves the written files to `target`, in place of an earlier build's, and writes statistics, report and record.
+    """Moves the written files into place, instead of an earlier build's, and writes statistics, report and record.
 
-    The record comes last: without it nothing counts as finished. Killed in between, it goes on where it was.
+    While files are replaced the record names all that may be there, old and new, and no fingerprint: nothing counts as
+    finished, and whichever build comes next removes what is not its own. Killed in between, this one goes on.
 
     Attributes:
       corpus: its name in the report. filters: (stage, tasks) of the filtering stages in order; writers: tasks of `write`.
@@ -187,7 +197,7 @@ class FinishCorpus:
 
     name: str = "finish"
     work: str
-    target: str
+    places: Places
     tasks: int = 1
     corpus: str
     filters: tuple[tuple[str, int], ...]
@@ -197,42 +207,62 @@ class FinishCorpus:
     fingerprint: str
 
     def run(self, rank: int, progress: Progress) -> None:
-        work, target = Path(self.work), Path(self.target)
+        places = self.places
         statistics = self._statistics()
-        names = [output["file"] for output in statistics["outputs"]]
-        dropped = [path.relative_to(work) for path in sorted(work.glob("dropped_*/*.jsonl"))]
-        moves = {f"final/{name}": name for name in names}
-        moves |= {str(path): str(Path("dropped", path.parent.name.removeprefix("dropped_"), path.name)) for path in dropped}  # fmt: skip
-        plan = self._plan(moves)
-        (target / RECORD).unlink(missing_ok=True)
-        for name in plan["stale"]:
-            (target / name).unlink(missing_ok=True)
-        for source, name in plan["moves"].items():
-            path = target / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Absent: it was moved before a kill.
-            if (work / source).exists():
-                (work / source).replace(path)
-        with atomic_write(target / STATISTICS, "w") as file:
-            json.dump(statistics, file, ensure_ascii=False, indent=1)
-        write_report([statistics], target / REPORT)
+        moves = self._moves(statistics["outputs"])
+        before = (read_record(places) or {"files": []})["files"]
+        self._write(places.record, {"files": sorted({*before, *moves.values()})})
+        for name in set(before) - set(moves.values()):
+            Path(places.folder, name).unlink(missing_ok=True)
+        digests = {output["file"]: output["sha256"] for output in statistics["outputs"]}
+        for source, name in moves.items():
+            self._move(Path(self.work, source), Path(places.folder, name), digests.get(name))
+        self._write(places.statistics, statistics)
+        report = Path(self.work, places.report.name)
+        write_report([statistics], report)
+        report.replace(places.report)
         record = {
             "fingerprint": self.fingerprint,
-            "files": sorted(plan["moves"].values()),
+            "files": sorted(moves.values()),
             "outputs": statistics["outputs"],
         }
-        with atomic_write(target / RECORD, "w") as file:
-            json.dump(record, file, indent=1)
+        self._write(places.record, record)
 
-    def _plan(self, moves: dict[str, str]) -> dict[str, Any]:
-        """What to remove and to move: decided once, since afterwards the folders look different."""
-        path = Path(self.work, "plan.json")
-        if not path.exists():
-            before = read_record(self.target) or {"files": []}
-            stale = sorted(set(before["files"]) - set(moves.values()))
-            with atomic_write(path, "w") as file:
-                json.dump({"stale": stale, "moves": moves}, file)
-        return json.loads(path.read_text())
+    def _moves(self, outputs: list[dict[str, Any]]) -> dict[str, str]:
+        """Where each file of `work` goes, relative to the corpus's folder: outputs, and dropped documents."""
+        moves = {f"final/{output['file']}": output["file"] for output in outputs}
+        if self.configuration["keep_dropped"]:
+            stages = [*self.filters, ("write", self.writers if self._has_duplicates() else 0)]
+            for stage, tasks in stages:
+                for task in range(tasks):
+                    source = str(shard_path(f"dropped_{stage}", task))
+                    moves[source] = str(shard_path(f"{self.places.dropped}/{stage}", task))
+        return moves
+
+    def _has_duplicates(self) -> bool:
+        configuration = self.configuration
+        return (
+            configuration["exact_deduplication"] or configuration["near_deduplication"] is not None
+        )
+
+    def _move(self, source: Path, target: Path, sha256: str | None) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.exists():
+            source.replace(target)
+        # Else it was moved before a kill.
+        elif not target.exists() or (sha256 is not None and sha256_file(target) != sha256):
+            raise UserError(
+                f"{target} is not as this build wrote it: something else wrote there meanwhile; remove the folder {self.work} "
+                "and start the build again"
+            )
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        """Atomically, and so that a kill leaves no half-written file beside the corpus."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(self.work, path.name)
+        with atomic_write(made, "w") as file:
+            json.dump(content, file, ensure_ascii=False, indent=1)
+        made.replace(path)
 
     def _statistics(self) -> dict[str, Any]:
         filtered = [read_statistics(self.work, name, tasks) for name, tasks in self.filters]
@@ -298,10 +328,10 @@ def _step_rows(counts: dict[str, list[int]], kinds: dict[str, str]) -> list[dict
     ]
 
 
-def read_record(target: str | Path) -> dict[str, Any] | None:
-    """The record of a finished build, or None."""
+def read_record(places: Places) -> dict[str, Any] | None:
+    """The record of a build: of a finished one with `fingerprint` and `outputs`, of any with `files`; or None."""
     try:
-        record = json.loads(Path(target, RECORD).read_text())
+        record = json.loads(places.record.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return record if isinstance(record, dict) and "fingerprint" in record else None
+    return record if isinstance(record, dict) and "files" in record else None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import functools
 import io
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +16,9 @@ import orjson
 from llmjp_jax.corpus.readers.broken import BrokenRecord
 
 _READ_BYTES = 1 << 20
-_COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+# So small that what it may become fits into memory: a block of zeros grows a thousandfold.
+_COMPRESSED_BYTES = 1 << 16
+COMPRESSIONS = frozenset({".gz", ".zst", ".bz2"})
 
 
 def read_jsonl(
@@ -26,7 +31,7 @@ def read_jsonl(
     """Yields (position, record) of each line, in order; a line that cannot be read as (position, `BrokenRecord`).
 
     Broken are: a line that is not UTF-8, not JSON or not an object; an empty file; a compressed file that ends too
-    early, whose whole lines before that are read.
+    early, whose whole lines before that are read. Whole numbers beyond 64 bits become floating point.
 
     Args:
       path: `.gz`, `.zst` and `.bz2` are decompressed, any other name is plain text.
@@ -37,31 +42,32 @@ def read_jsonl(
     if path.stat().st_size == 0:
         yield "byte 0", BrokenRecord(path, "byte 0", "the file is empty")
         return
+    # The lines before a part are counted once, and only when something in it is broken.
+    before = functools.cache(lambda: _newlines(path, start) if start else 0)
     with path.open("rb") as raw:
         lines = _lines(path, _Counted(raw, progress), start, end)
         for number, line in enumerate(lines, 1):
             if isinstance(line, BrokenRecord):
                 yield line.position, line
                 return
-            # Only the bytes before the part are known, so its first line's number is counted when it is asked for.
-            position = f"line {number}" if start == 0 else f"line {number} after byte {start}"
-            yield position, _record(line, path, position, start, number)
+            record = _record(line)
+            if isinstance(record, str):
+                position = f"line {before() + number}"
+                yield position, BrokenRecord(path, position, record)
+            else:
+                yield (
+                    (f"line {number}" if not start else f"line {number} after byte {start}"),
+                    record,
+                )
 
 
-def _record(
-    line: bytes, path: Path, position: str, start: int, number: int
-) -> dict[str, Any] | BrokenRecord:
+def _record(line: bytes) -> dict[str, Any] | str:
+    """The object in a line, or what is wrong with it."""
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        reason = "the line is empty" if not line.strip() else f"the line is not JSON ({error})"
-    else:
-        if isinstance(record, dict):
-            return record
-        reason = "the line is not a JSON object"
-    if start:
-        position = f"line {_newlines(path, start) + number}"
-    return BrokenRecord(path, position, reason)
+        return "the line is empty" if not line.strip() else f"the line is not JSON ({error})"
+    return record if isinstance(record, dict) else "the line is not a JSON object"
 
 
 def _newlines(path: Path, end: int) -> int:
@@ -104,7 +110,7 @@ class _Counted(io.RawIOBase):
 def _lines(
     path: Path, counted: _Counted, start: int, end: int | None
 ) -> Iterator[bytes | BrokenRecord]:
-    if path.suffix in _COMPRESSION:
+    if path.suffix in COMPRESSIONS:
         yield from _decompressed_lines(path, counted)
         return
     buffered = io.BufferedReader(counted, _READ_BYTES)
@@ -123,22 +129,52 @@ def _lines(
 
 
 def _decompressed_lines(path: Path, counted: _Counted) -> Iterator[bytes | BrokenRecord]:
-    # pyarrow's streams read members and frames one after another, four times as fast as Python's, and, unlike
-    # zstandard's, complain where the last one is cut.
-    import pyarrow
-
-    stream = io.BufferedReader(
-        pyarrow.input_stream(counted, compression=_COMPRESSION[path.suffix]), _READ_BYTES
-    )
+    pending: list[bytes] = []  # of the line that is not yet whole
     lines = 0
-    while True:
-        try:
-            line = stream.readline()
-        except OSError as error:
-            reason = f"the compressed file is damaged or ends too early ({error})"
-            yield BrokenRecord(path, f"after line {lines}", reason)
+    for block in _decompressed(path, counted):
+        if isinstance(block, str):
+            yield BrokenRecord(path, f"after line {lines}", block)
             return
-        if not line:
-            return
-        lines += 1
-        yield line
+        first, *rest = block.split(b"\n")
+        pending.append(first)
+        for part in rest:
+            yield b"".join(pending)
+            lines += 1
+            pending = [part]
+    if last := b"".join(pending):
+        yield last
+    elif not lines:
+        yield BrokenRecord(path, "byte 0", "the file is empty")
+
+
+def _decompressed(path: Path, counted: _Counted) -> Iterator[bytes | str]:
+    """Yields all that can be decompressed, members and frames one after another, then what is wrong, if anything is."""
+    decompressor = _decompressor(path.suffix)
+    while data := counted.read(_COMPRESSED_BYTES):
+        while data:
+            if decompressor.eof:
+                data = data.lstrip(b"\0")  # tape archives end so
+                decompressor = _decompressor(path.suffix) if data else decompressor
+                continue
+            try:
+                yield decompressor.decompress(data)
+            except Exception as error:  # each library has errors of its own
+                yield f"the file cannot be decompressed ({error})"
+                return
+            data = decompressor.unused_data if decompressor.eof else b""
+    if not decompressor.eof:
+        yield "the compressed file ends too early"
+
+
+def _decompressor(suffix: str) -> Any:
+    """An object with `decompress`, `eof` and `unused_data`.
+
+    Streams that read lines on top of these lose what they had buffered when the end is missing, or take it for the end.
+    """
+    if suffix == ".gz":
+        return zlib.decompressobj(wbits=31)
+    if suffix == ".bz2":
+        return bz2.BZ2Decompressor()
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj()

@@ -246,3 +246,77 @@ def test_nothing_left_is_a_corpus_too(raw, tmp_path):
     (statistics,) = build(raw, tmp_path / "out", web(steps=[("doc_length", {"low": 10**9})]))
     assert statistics["outputs"] == []
     assert statistics["steps"][-1]["documents_out"] == 0
+
+
+def test_a_changed_word_list_is_another_build(raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = tmp_path / "words"
+    words.write_text("nothing\n")
+    corpus = web(steps=[("adult", {"limit": 0, "word_list": "words"})])
+    (before,) = build(raw, tmp_path / "out", corpus)
+    words.write_text("静かな\n")
+    (after,) = build(raw, tmp_path / "out", corpus)
+    assert after["steps"][-1]["documents_out"] < before["steps"][-1]["documents_out"]
+
+
+def test_the_output_may_lie_in_the_input(raw):
+    corpus = web(inputs=["**/*.jsonl"])
+    first = build(raw, raw / "corpora", corpus)
+    assert build(raw, raw / "corpora", corpus) == first
+    assert first[0]["steps"][0]["documents_in"] == 240
+
+
+def test_a_link_to_a_file_is_that_file(raw, tmp_path):
+    (raw / "linked.jsonl").symlink_to(raw / "a.jsonl")
+    (statistics,) = build(raw, tmp_path / "out")
+    assert statistics["steps"][0]["documents_in"] == len(rows_of(raw)) - 120
+
+
+def test_small_files_share_a_task(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for n in range(300):
+        (raw / f"{n:03d}.jsonl").write_bytes(orjson.dumps({"text": f"あ{n}", "n": n}))
+    build(raw, tmp_path / "out", web(validation_fraction=0.0))
+    found = documents(tmp_path / "out" / "web", "train")
+    assert [one["meta"]["n"] for one in found] == list(range(300))
+    assert len(list((tmp_path / "out" / "web").glob("train_*"))) == 1
+    (raw / "150.jsonl").write_bytes(b"{")
+    with pytest.raises(UserError, match=r"150.jsonl, line 1: the line is not JSON"):
+        build(raw, tmp_path / "out")
+
+
+def test_foreign_fields_of_whole_documents_are_left_out(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    row = {"text": "あ", "meta": {"id": 1}, "paragraphs": [{"x": 1}], "other": 2}
+    (raw / "a.jsonl").write_bytes(orjson.dumps(row))
+    build(raw, tmp_path / "out", web(text_field=None, validation_fraction=0.0))
+    assert documents(tmp_path / "out" / "web", "train") == [{"text": "あ", "meta": {"id": 1}}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"near_deduplication": {"treshold": 0.8}}, "near_deduplication has treshold.*did you mean threshold"),
+        ({"near_deduplication": {"threshold": 2}}, "threshold"),
+        ({"paragraph_statistics": {"shift": 3}}, "paragraph_statistics has shift"),
+        ({"reader_options": {"stat": 3}}, "reader_options has stat.*did you mean start"),
+        ({"reader": "warc", "reader_options": {"language": ["ja"]}}, "did you mean languages"),
+        ({"reader": "tatoeba"}, "reader_options lacks language"),
+        ({"inputs": []}, "inputs is empty"),
+        ({"steps": "not_empty"}, r"steps is a text; write a list, as \['not_empty'\]"),
+        ({"steps": [("adult", {"limit": "3"})]}, "adult: limit is '3'; it must be a number"),
+        ({"name": "./web"}, "write 'web'"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_setting_is_named_before_anything_is_read(raw, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message) as error:
+        build(raw, tmp_path / "out", web(**changes))
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "out").rglob("*.jsonl"))
+
+
+def test_parts_of_no_bytes_are_refused(raw, tmp_path):
+    with pytest.raises(UserError, match="split_bytes is 0"):
+        build(raw, tmp_path / "out", split_bytes=0)

@@ -32,11 +32,16 @@ pipeline.Corpus.near_deduplication = {'threshold': 0.7}
 """
 
 
-def start(raw: Path, output: Path, gin: Path) -> subprocess.Popen:
+def start(raw: Path, output: Path, gin: Path, **options) -> subprocess.Popen:
     command = [sys.executable, "tools/build_corpus.py", f"--gin_file={gin}"]
     command += [f"--gin.INPUT_DIR={raw}", f"--gin.OUTPUT_DIR={output}"]
     return subprocess.Popen(
-        command, cwd=repository_root(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=repository_root(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
     )
 
 

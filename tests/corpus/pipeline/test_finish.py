@@ -1,27 +1,42 @@
-"""Putting files in place may stop after any of its steps: nothing counts as finished before, and the next run completes it."""
+"""Putting files in place may stop after any of its steps: nothing counts as finished before, and whatever comes next is whole."""
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
 
-from llmjp_jax.corpus.pipeline.writing import RECORD
-from tests.corpus.pipeline.test_build import build, contents, web
+from tests.corpus.pipeline.test_build import build, contents, documents, web
 
 
 class Killed(BaseException):
     """What no code of ours catches, as a kill."""
 
 
+@pytest.fixture
+def small(raw):
+    """One raw file: fewer tasks, and many builds."""
+    (raw / "a.jsonl").unlink()
+    (raw / "b.jsonl.gz").unlink()
+    return raw
+
+
+OLD = web(validation_fraction=0.5, exact_deduplication=False)
+NEW = web(validation_fraction=0.0, exact_deduplication=False)
+THIRD = web(validation_fraction=0.2, exact_deduplication=False)
+
+
 @pytest.mark.slow
-def test_a_build_that_replaces_another_may_stop_anywhere(raw, tmp_path, monkeypatch):
-    new = web(validation_fraction=0.0, exact_deduplication=False)
-    build(raw, tmp_path / "expected", new, keep_dropped=True)
-    expected = contents(tmp_path / "expected")
+def test_a_build_that_replaces_another_may_stop_anywhere(small, tmp_path, monkeypatch):
+    expected = {}
+    for name, corpus in {"new": NEW, "third": THIRD}.items():
+        build(small, tmp_path / name, corpus)
+        expected[name] = contents(tmp_path / name)
     replace = Path.replace
     for stop in itertools.count(1):
         output = tmp_path / f"out{stop}"
-        build(raw, output, web(validation_fraction=0.5), split_bytes=6000)
+        build(small, output, OLD, split_bytes=20000)
+        assert len(list(output.glob("web/train_*"))) > 3
         calls = itertools.count(1)
 
         def replace_or_stop(path, target, calls=calls, stop=stop):
@@ -31,14 +46,29 @@ def test_a_build_that_replaces_another_may_stop_anywhere(raw, tmp_path, monkeypa
 
         monkeypatch.setattr(Path, "replace", replace_or_stop)
         try:
-            build(raw, output, new, keep_dropped=True)
+            build(small, output, NEW)
         except Killed:
             monkeypatch.setattr(Path, "replace", replace)
-            assert not (output / "web" / RECORD).exists()
-            build(raw, output, new, keep_dropped=True)
-            assert contents(output) == expected
+            if stop > 1:  # before, the old corpus stands as it was
+                assert "fingerprint" not in json.loads((output / "web/corpus.json").read_text())
+            if stop % 2:
+                # Another build comes first: nothing of the two before it stays, and the stopped one is then built anew.
+                build(small, output, THIRD)
+                assert contents(output) == expected["third"]
+            build(small, output, NEW)
+            assert contents(output) == expected["new"]
         else:
             break
     monkeypatch.setattr(Path, "replace", replace)
-    # train files, dropped files, statistics, report, record
-    assert stop >= 8
+    assert stop == 6  # the record of replacing, the train file, statistics, report, the record
+
+
+def test_a_corpus_in_folds_and_one_without_share_a_folder(small, tmp_path):
+    build(small, tmp_path / "out", web(folds=2))
+    folds = contents(tmp_path / "out" / "web")
+    build(small, tmp_path / "out", web())
+    both = contents(tmp_path / "out" / "web")
+    assert folds.items() <= both.items()
+    assert documents(tmp_path / "out" / "web", "train")
+    build(small, tmp_path / "out", web(folds=2))  # still there, so not built again
+    assert contents(tmp_path / "out" / "web") == both
