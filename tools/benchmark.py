@@ -9,7 +9,7 @@
 
   python tools/benchmark.py corpus
   python tools/benchmark.py corpus_growth --documents=10000,100000,1000000
-  python tools/benchmark.py tokenizer
+  python tools/benchmark.py tokenizer --tokenizer=tokenizer.model --inputs train.jsonl
 
 `train` takes the flags of `python -m llmjp_jax.train` and times its compiled step on random tokens; no data, vocabulary
 or MODEL_DIR is needed. The peer is Hugging Face transformers' model of the same shape under torch.compile, with SDPA
@@ -182,12 +182,19 @@ def _corpus_flags(commands) -> None:
 
 
 def _tokenizer_flags(commands) -> None:
-    commands.add_parser(
+    tokenizer = commands.add_parser(
         "tokenizer",
         help="re-estimation of a vocabulary's scores",
-        description="Times EM over a fixed vocabulary on one core, beside plain Python's forward-backward.",
+        description="Times EM over a fixed vocabulary, beside plain Python's forward-backward on a part of the same text.",
         allow_abbrev=False,
     )
+    add = tokenizer.add_argument
+    add("--tokenizer", required=True, metavar="FILE", help="a .model, whose pieces are scored")
+    add("--inputs", nargs="+", required=True, metavar="FILE", help="JSON lines to score them on")
+    add("--megabytes", type=float, default=20.0, metavar="MB", help="of text for ours (20)")
+    add("--plain_megabytes", type=float, default=0.5, metavar="MB", help="for plain Python (0.5)")
+    add("--rounds", type=int, default=3, metavar="N", help="turns that each side gets (3)")
+    _threads(add)
 
 
 def _threads(add) -> None:

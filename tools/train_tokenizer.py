@@ -19,6 +19,8 @@ def main() -> None:
         "llmjp_jax.tokenizer.train_tokenizer",
         description=__doc__.splitlines()[0],
         example="gin_configs/tokenizer/quickstart.gin",
+        macros={"CORPORA_DIR": "corpora", "OUTPUT": "tokenizer.model"},
+        processes=False,
     )
     print(
         f"{vocabulary.path}: {vocabulary.vocab_size:,} pieces, fingerprint {vocabulary.fingerprint[:16]}"
