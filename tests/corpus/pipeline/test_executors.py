@@ -90,4 +90,4 @@ def test_ray_gives_the_same_files(raw, tmp_path):
 def test_a_workers_defect_is_a_defect(raw, tmp_path):
     """What no user did wrong keeps its traceback."""
     with pytest.raises(TypeError):
-        build(raw, tmp_path / "out", web(reader_options={"unknown": 1}))
+        build(raw, tmp_path / "out", web(reader_options={"start": "a"}))

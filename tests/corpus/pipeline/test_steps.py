@@ -32,7 +32,7 @@ def test_a_long_list_and_a_path_are_short_in_a_label():
     [
         ("is_japanes", "ja: steps names the step is_japanes, which there is not; did you mean is_japanese?"),
         (("is_japanese", {"lokup": 5}), "is_japanese has wrong parameters .*it takes lookup"),
-        ("is_japanese", "missing a required argument: 'lookup'"),
+        ("is_japanese", "missing a required.* argument: 'lookup'"),
         (("not_empty", 3), "has the entry"),
         (3, "has the entry 3; write 'name'"),
     ],
