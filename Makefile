@@ -23,6 +23,8 @@ quickstart: $(VENV)/installed
 	  --gin.VOCABULARY=$(RUN)/tokenizer.model --gin.CACHE_DIR=$(RUN)/cache
 	$(BIN)/python tools/convert_checkpoint.py --from_run=$(RUN)/model --to_hf=$(RUN)/hf --overwrite
 	$(BIN)/python tools/report_run.py --model_dir=$(RUN)/model --cache_dir=$(RUN)/cache --mixture_or_task_name=quickstart
+	@echo "transformers $(RUN)/hf"
+	@echo "corpora      $(RUN)/corpora/report.html"
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest

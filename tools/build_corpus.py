@@ -42,9 +42,6 @@ def build(argv: list[str] | None) -> None:
 
     if statistics:
         print("\n".join(summary_lines(statistics)))
-        print(
-            "what each step dropped, with samples: report.html in OUTPUT_DIR, and in each corpus's folder"
-        )
 
 
 if __name__ == "__main__":

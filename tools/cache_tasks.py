@@ -7,7 +7,7 @@ What such a mixture is made of, and where its text comes from:
   python tools/cache_tasks.py --mixture_or_task_name=corpus_v2 --describe
 Its shares alone, for stores that you have (Megatron's .bin and .idx, at cache/<subset>/train or cache/<subset>/<file>/train):
   python tools/cache_tasks.py --mixture_or_task_name=corpus_v2 --weights_only --cache_dir=cache
-Your own text, one {"text": "..."} a line:
+Your own text, one {"text": "..."} a line; a quoted pattern as 'train_*.jsonl' names several files:
   python tools/cache_tasks.py --jsonl=ja=ja.jsonl --jsonl=ja:validation=ja_held_out.jsonl --jsonl=en=en.jsonl \\
       --jsonl=en:validation=en_held_out.jsonl --weight=ja=60 --weight=en=40 --mixture_or_task_name=mine --vocabulary=tokenizer.model --cache_dir=cache
 Any SeqIO Task or Mixture that a module of yours registers:
@@ -19,6 +19,7 @@ A build that was interrupted goes on where it stopped when the same command is r
 from __future__ import annotations
 
 import argparse
+import glob
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -161,11 +162,12 @@ def _own_files(options: argparse.Namespace) -> dict[str, dict[str, list[str]]]:
             raise UserError(
                 f"--jsonl={given} names the split {split}; --splits builds {options.splits}"
             )
-        if not Path(path).is_file():
+        found = [path] if Path(path).is_file() else sorted(glob.glob(path))  # noqa: PTH207 - also absolute ones
+        if not found:
             raise UserError(
                 f"there is no file {path}, given with --jsonl={given}; correct the path"
             )
-        files.setdefault(name, {}).setdefault(split or "train", []).append(path)
+        files.setdefault(name, {}).setdefault(split or "train", []).extend(found)
     if files and options.corpora_dir:
         raise UserError("--jsonl and --corpora_dir are two sources; give one of them")
     if (files or options.corpora_dir) and not options.vocabulary:

@@ -91,6 +91,7 @@ def build_corpus(
         from llmjp_jax.corpus.pipeline.report import write_report
 
         write_report(statistics, output / "report.html")
+        print(f"what each step dropped, with samples: {output / 'report.html'}")
     return statistics
 
 
