@@ -38,6 +38,11 @@ def report(arguments: argparse.Namespace) -> None:
     from llmjp_jax.files import atomic_write
     from llmjp_jax.tokenizer import compression, compression_table, load_vocabulary, plain_beside
 
+    samples = Path(f"{arguments.tokenizer}.steps")
+    if not arguments.no_plain and not any(samples.glob("sample.*.txt")):
+        raise UserError(
+            f"{samples} has no samples to train a plain tokenizer on; give --no_plain, or train {arguments.tokenizer} again"
+        )
     texts = {
         language: [document["text"] for path in paths for _, document in read_documents(path)]
         for language, paths in _held_out(arguments).items()

@@ -11,10 +11,13 @@ from llmjp_jax.tokenizer.layout import SPACE
 
 
 def count_words(lines: Iterable[str]) -> Counter[str]:
-    """How often each word occurs, with `▁` before it: "a b a" -> {"▁a": 2, "▁b": 1}."""
+    """How often each word occurs, with `▁` before it: "a b a" -> {"▁a": 2, "▁b": 1}.
+
+    Only U+0020 ends a word, as in SentencePiece: an ideographic space is a character like others.
+    """
     words: Counter[str] = Counter()
     for line in lines:
-        words.update(line.split())
+        words.update(filter(None, line.split(" ")))
     return Counter({SPACE + word: count for word, count in words.items()})
 
 

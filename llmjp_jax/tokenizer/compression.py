@@ -69,6 +69,8 @@ def plain_beside(tokenizer: str | os.PathLike, *, character_coverage: float = 0.
     Raises:
       UserError: the samples are gone, or the size does not fit the text without languages of their own.
     """
+    import sentencepiece
+
     folder = Path(f"{tokenizer}.steps")
     samples = sorted(folder.glob("sample.*.txt"))
     if not samples:
@@ -86,7 +88,11 @@ def plain_beside(tokenizer: str | os.PathLike, *, character_coverage: float = 0.
     path, _ = Steps(folder, lambda line: None).run(
         "plain.model",
         train,
-        settings={"vocab_size": size, "character_coverage": character_coverage},
+        settings={
+            "vocab_size": size,
+            "character_coverage": character_coverage,
+            "sentencepiece": sentencepiece.__version__,
+        },
         inputs={sample.name: sha256_file(sample) for sample in samples},
     )
     return load_vocabulary(path)

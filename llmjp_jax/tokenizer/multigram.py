@@ -2,7 +2,7 @@
 
 What LLM-jp's `reestimateScore.py` does in Python: every segmentation of a line into pieces has the product of its
 pieces' probabilities; the E step counts how often each piece is expected, the M step makes that the new distribution.
-Nothing is pruned. Source: Deligne & Bimbot 1995; github.com/tatHi/multigram; facts of the procedure in `recipe.py`.
+Nothing is pruned. Source: Deligne & Bimbot 1995; github.com/tatHi/multigram; facts of the procedure in `recipes.py`.
 
 A line's segmentations are summed in log space from its end (`backward[i]`: all ways to cut the text from i on), then
 their probabilities are handed on from its start (`forward[i]`: how probable it is that a piece begins at i), so that no

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from llmjp_jax.tokenizer.candidates import count_words, frequent_substrings
 from llmjp_jax.tokenizer.layout import LAYOUTS, SPACE_RUNS, ReservedPieces
 from llmjp_jax.tokenizer.merging import PREFIXES, merge, merge_to_size
 from llmjp_jax.tokenizer.sampling import lines_of
-from llmjp_jax.tokenizer.segmentation import SEGMENTERS
+from llmjp_jax.tokenizer.segmentation import SEGMENTERS, versions
 from llmjp_jax.tokenizer.steps import Steps
 from llmjp_jax.tokenizer.unigram import (
     TRAINER_SPECIALS,
@@ -34,6 +35,7 @@ _OWN_RESERVED = 260
 # Languages share pieces, and Japanese loses those with a prefix: with this much more than their share each has enough.
 _SLACK = 1.6
 _MOST_CANDIDATES = 1_000_000  # SentencePiece's own default
+_LONGEST_PIECE = (1 << 16) - 1  # EM keeps a piece's length in 16 bits
 
 # name -> (path of a text, its sha256)
 Samples = Mapping[str, tuple[Path, str]]
@@ -44,7 +46,7 @@ class Language:
     """Text of one language and the model of its own that is trained on it.
 
     Attributes:
-      name: `ja`, `en`, `code` ...
+      name: `ja`, `en`, `code` ...; letters, digits, `_` and `-`, for it is part of file names.
       sources: folder under corpora_dir -> bytes of UTF-8 to sample; a smaller source is taken whole.
       vocab_size: of its own model, as SentencePiece counts (260 of them are no text); where the recipe has an exact size,
         only the proportion to the other languages counts.
@@ -67,6 +69,10 @@ class Language:
 
     def __post_init__(self):
         where = f"the language {self.name}:"
+        if not re.fullmatch(r"[\w-]+", self.name):
+            raise UserError(
+                f"a Language's name is {self.name!r}; it may have letters, digits, _ and - alone"
+            )
         if not self.sources or min(self.sources.values()) < 1:
             raise UserError(
                 f"{where} sources is {dict(self.sources)}; name folders, each with its bytes"
@@ -75,8 +81,7 @@ class Language:
             raise UserError(
                 f"{where} vocab_size is {self.vocab_size}; it must be above {_OWN_RESERVED}"
             )
-        if self.max_piece_length < 1:
-            raise UserError(f"{where} max_piece_length is {self.max_piece_length}; it must be 1 or more")  # fmt: skip
+        check_piece_length(self.max_piece_length, f"{where} ")
         if not 0.9 < self.character_coverage <= 1:
             raise UserError(
                 f"{where} character_coverage is {self.character_coverage}; it must lie above 0.9, up to 1"
@@ -144,7 +149,7 @@ class MergedRecipe:
         scores, _ = steps.run(
             "scores.json",
             lambda path: write_json(path, rescored(pieces, self.reserved, samples, self.epochs)),
-            settings={"epochs": self.epochs},
+            settings={"epochs": self.epochs, "space_runs": space_runs(self.reserved)},
             inputs={"merged": sha256, **{name: sha256 for name, (_, sha256) in samples.items()}},
         )
         return list(zip(pieces, read_json(scores), strict=True))
@@ -260,7 +265,10 @@ def segmented(language: Language, sample: tuple[Path, str], steps: Steps) -> tup
     return steps.run(
         f"segmented.{language.name}.txt",
         segment,
-        settings={"segmenters": list(language.segmenters)},
+        settings={
+            "segmenters": list(language.segmenters),
+            "versions": versions(language.segmenters),
+        },
         inputs={"sample": sample[1]},
     )
 
@@ -274,7 +282,7 @@ def rescored(
     """EM over all samples as they are; space runs take part, though their scores are not used."""
     from llmjp_jax.tokenizer.multigram import Multigram, marked_blocks
 
-    runs = [piece for piece in reserved.pieces if piece in SPACE_RUNS]
+    runs = space_runs(reserved)
     model = Multigram([*runs, *pieces])
     paths = [path for path, _ in samples.values()]
 
@@ -284,6 +292,11 @@ def rescored(
 
     model.fit(blocks, epochs)
     return model.scores[len(runs) :].tolist()
+
+
+def space_runs(reserved: ReservedPieces) -> list[str]:
+    """The reserved pieces that take part in EM."""
+    return [piece for piece in reserved.pieces if piece in SPACE_RUNS]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -301,6 +314,13 @@ def check_languages(languages: Sequence[Language]) -> None:
         raise UserError("languages is empty; give one at least")
     if len(set(names)) < len(names):
         raise UserError(f"languages has a name twice: {', '.join(names)}; each needs its own")
+
+
+def check_piece_length(length: int, where: str) -> None:
+    if not 1 <= length <= _LONGEST_PIECE:
+        raise UserError(
+            f"{where}max_piece_length is {length}; it must lie between 1 and {_LONGEST_PIECE}"
+        )
 
 
 def check_name(name: str, known: Mapping[str, Any], where: str) -> None:

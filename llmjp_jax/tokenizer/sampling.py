@@ -14,13 +14,14 @@ import numpy as np
 import xxhash
 from tqdm import tqdm
 
-from llmjp_jax.corpus import read_documents
+from llmjp_jax.corpus.documents import parse_document
 from llmjp_jax.errors import UserError
 from llmjp_jax.files import atomic_write
 
 _BUCKETS = 1 << 16  # of the drawn numbers; only the documents of one are ever held in memory
 
-Texts = Callable[[], Iterator[str]]
+# Yields the texts anew; its argument says what for, which its progress bar shows.
+Texts = Callable[[str], Iterator[str]]
 
 
 def write_sample(sources: Sequence[tuple[str, Texts, int]], output_path: Path, *, seed: int) -> int:
@@ -30,7 +31,7 @@ def write_sample(sources: Sequence[tuple[str, Texts, int]], output_path: Path, *
     share is full to the character.
 
     Args:
-      sources: (name, a function that yields the texts anew, bytes of UTF-8 to take).
+      sources: (name, a function that yields the texts, see `texts_of`, bytes of UTF-8 to take).
       output_path: written whole or not at all.
       seed: of the drawn numbers.
     """
@@ -46,14 +47,14 @@ def sample(texts: Texts, size: int, *, seed: str) -> Iterator[bytes]:
     """Texts drawn at random until `size` bytes of UTF-8 are full, in the source's order, the last ones drawn at the end."""
     draw = xxhash.xxh3_64_intdigest(seed.encode())
     histogram = np.zeros(_BUCKETS, np.int64)
-    for number, text in enumerate(texts()):
+    for number, text in enumerate(texts("measuring")):
         histogram[_drawn(number, draw) % _BUCKETS] += len(text.encode())
     below = int(
         np.searchsorted(np.cumsum(histogram), size, side="right")
     )  # these buckets fit whole
     left = size - int(histogram[:below].sum())
     last: list[tuple[int, bytes]] = []
-    for number, text in enumerate(texts()):
+    for number, text in enumerate(texts("sampling")):
         drawn = _drawn(number, draw)
         if drawn % _BUCKETS < below:
             yield text.encode()
@@ -75,6 +76,8 @@ def texts_of(
 ) -> Texts:
     """A function that yields the texts of JSONL files, one after another, with a bar over their bytes.
 
+    The function takes what the texts are read for, with which the bar begins.
+
     Args:
       keep: only texts for which it is true.
 
@@ -82,14 +85,18 @@ def texts_of(
       UserError: from the function: a file is missing or damaged.
     """
 
-    def texts() -> Iterator[str]:
-        for path in paths:
-            with tqdm(
-                total=Path(path).stat().st_size, desc=str(path), unit="B", unit_scale=True
-            ) as bar:
-                for number, document in read_documents(path):
-                    text = document["text"]
-                    bar.update(len(text.encode("utf-8", "surrogatepass")))
+    def texts(purpose: str) -> Iterator[str]:
+        for path in map(Path, paths):
+            if not path.is_file():
+                raise UserError(f"there is no corpus file {path}; check the path")
+            size, label = path.stat().st_size, f"{purpose} {path}"
+            with (
+                path.open("rb") as file,
+                tqdm(total=size, desc=label, unit="B", unit_scale=True) as bar,
+            ):
+                for number, line in enumerate(file, 1):
+                    bar.update(len(line))
+                    text = parse_document(line, f"{path}, line {number}")["text"]
                     if keep is None or keep(text):
                         yield _encodable(text, path, number)
 

@@ -18,19 +18,25 @@ from tqdm import tqdm
 from llmjp_jax.errors import UserError
 from llmjp_jax.files import sha256_file
 from llmjp_jax.tokenizer.candidates import count_words, frequent_substrings
-from llmjp_jax.tokenizer.layout import BYTES, LAYOUTS, ReservedPieces
+from llmjp_jax.tokenizer.layout import LAYOUTS, ReservedPieces
 from llmjp_jax.tokenizer.recipes import (
     Language,
     Samples,
     check_languages,
     check_name,
+    check_piece_length,
     read_json,
     rescored,
     segmented,
+    space_runs,
     write_json,
 )
 from llmjp_jax.tokenizer.sampling import lines_of
 from llmjp_jax.tokenizer.steps import Steps
+from llmjp_jax.tokenizer.unigram import trainable_lines
+
+# Learned in no layout, so that the stages do not depend on it; other tools' lists of pieces have some of them.
+_RESERVED = frozenset(piece for layout in LAYOUTS.values() for piece in layout.pieces)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,8 @@ class Stage:
     def __post_init__(self):
         if (self.language is None) == (not self.files):
             raise UserError("a Stage needs either language or files, not both")
+        if self.vocab_size < 1:
+            raise UserError(f"a Stage's vocab_size is {self.vocab_size}; it must be 1 or more")
         for path in (*self.files, *([self.words] if self.words else [])):
             if not Path(path).is_file():
                 raise UserError(f"a Stage reads {path}, which is no file; correct its path")
@@ -101,12 +109,27 @@ class SeededRecipe:
                 check_name(stage.language, {each.name: each for each in self.languages}, "a Stage's language")  # fmt: skip
         if not 0 < self.shrink_ratio < 1:
             raise UserError(f"shrink_ratio is {self.shrink_ratio}; it must lie between 0 and 1")
-        for name in ("max_piece_length", "min_frequency", "epochs"):
+        self._check_sizes()
+        check_piece_length(self.max_piece_length, "")
+        for name in ("min_frequency", "epochs"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         for path in self.seed_files:
             if not Path(path).is_file():
                 raise UserError(f"seed_files has {path}, which is no file; correct its path")
+
+    def _check_sizes(self) -> None:
+        """A stage that takes nothing away leaves as many pieces as it learned: none may follow that has room for fewer."""
+        most, from_stage = 0, 0
+        for number, stage in enumerate(self.stages, 1):
+            if stage.vocab_size < most:
+                raise UserError(
+                    f"stage {number} has vocab_size {stage.vocab_size}, but stage {from_stage} leaves {most} pieces: "
+                    f"raise it, or give stage {from_stage} words or exclude to take some away"
+                )
+            whole = stage.language is not None and stage.words is None and stage.exclude is None
+            if whole and stage.vocab_size > most:
+                most, from_stage = stage.vocab_size, number
 
     @property
     def reserved(self) -> ReservedPieces:
@@ -120,47 +143,60 @@ class SeededRecipe:
         return {path: sha256_file(path) for path in paths}
 
     def learn(self, samples: Samples, steps: Steps, log: bool) -> list[tuple[str, float]]:
-        """The learned pieces with their scores, in order of id."""
-        reserved = {*self.reserved.pieces, *LAYOUTS["v2.2"].pieces, *BYTES}
+        """The learned pieces with their scores, in order of id.
+
+        Raises:
+          UserError: a stage's language has no text, or its vocab_size does not hold the seeds.
+        """
+        for number, stage in enumerate(self.stages, 1):
+            if stage.language is not None and stage.language not in samples:
+                raise UserError(
+                    f"stage {number} learns from the language {stage.language}, which has no text; give it some, or "
+                    "leave the stage out"
+                )
         path, sha256 = steps.run(
             "seeds.json",
-            lambda path: write_json(path, _new(_all_pieces(self.seed_files), reserved)),
+            lambda path: write_json(path, _new(_all_pieces(self.seed_files), _RESERVED)),
             settings={"files": list(self.seed_files)},
             inputs=self.fingerprint,
         )
+        seeds = len(read_json(path))
+        for number, stage in enumerate(self.stages, 1):
+            if stage.vocab_size < seeds:
+                raise UserError(
+                    f"stage {number} has vocab_size {stage.vocab_size}, but seed_files have {seeds} pieces; raise it"
+                )
         texts = {
             language.name: segmented(language, samples[language.name], steps)
             for language in self.languages
             if language.name in samples
         }
         for number, stage in enumerate(self.stages, 1):
-            path, sha256 = self._run_stage(number, stage, (path, sha256), texts, reserved, steps)
+            path, sha256 = self._run_stage(number, stage, (path, sha256), texts, steps)
         pieces = read_json(path)
         scores, _ = steps.run(
             "scores.json",
             lambda path: write_json(path, rescored(pieces, self.reserved, samples, self.epochs)),
-            settings={"epochs": self.epochs},
+            settings={"epochs": self.epochs, "space_runs": space_runs(self.reserved)},
             inputs={"pieces": sha256, **{name: sha256 for name, (_, sha256) in samples.items()}},
         )
         return list(zip(pieces, read_json(scores), strict=True))
 
-    def _run_stage(self, number, stage: Stage, before, texts: Samples, reserved: set, steps: Steps):
+    def _run_stage(self, number, stage: Stage, before, texts: Samples, steps: Steps):
         """The step whose file holds the pieces so far and those that the stage adds."""
         fixed = read_json(before[0])
         inputs = {"before": before[1], **self.fingerprint}
         if stage.language is not None:
-            if stage.language not in texts:
-                raise UserError(f"stage {number} learns from {stage.language}, which has no text")
             inputs["text"] = texts[stage.language][1]
 
         def add(path: Path) -> None:
             if stage.language is None:
-                new = _new(_all_pieces(stage.files), {*reserved, *fixed})
+                new = _new(_all_pieces(stage.files), {*_RESERVED, *fixed})
                 new = new[: max(stage.vocab_size - len(fixed), 0)]
             else:
-                words = count_words(lines_of([texts[stage.language][0]]))
+                words = count_words(trainable_lines(lines_of([texts[stage.language][0]])))
                 grown = grow(words, fixed, stage.vocab_size, self)
-                new = _new(grown, {*reserved, *fixed})
+                new = _new(grown, {*_RESERVED, *fixed})
             write_json(path, fixed + _allowed(new, stage))
 
         settings = {"stage": repr(stage), "recipe": self._loop_settings()}

@@ -7,8 +7,11 @@ Source: github.com/llm-jp/llm-jp-tokenizer, scripts/howToCreateModel_ver2.md (pr
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import importlib.metadata
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from llmjp_jax.errors import UserError
 
 # v2.1's symbol split and prefix clean-up know these characters as letters; all others, digits too, are symbols.
 _LETTERS = r"\p{Script=Hiragana}\p{Script=Katakana}ー\p{Script=Han}〇一二三四五六七八九a-zA-Z"
@@ -20,10 +23,10 @@ def japanese_words(line: str) -> Iterator[str]:
 
     "今日は晴れ。明日は雨" -> "今日 は 晴れ 。", "明日 は 雨"
 
-    JumanDIC, as LLM-jp's. Spaces of the text itself go, as in `mecab -Owakati`.
+    JumanDIC, as LLM-jp's. Spaces of the text itself go, as in `mecab -Owakati`, and NULs, which end a text for MeCab.
     """
     parse = _tagger().parse
-    for sentence in line.replace("。", "。\n").split("\n"):
+    for sentence in line.replace("。", "。\n").replace("\0", "\n").split("\n"):
         words = parse(sentence).strip() if sentence.strip() else ""
         if words:
             yield words
@@ -70,3 +73,23 @@ SEGMENTERS: dict[str, Callable[[str], Iterator[str]]] = {
     "japanese_words": japanese_words,
     "split_symbols": split_symbols,
 }
+# What cuts the text, besides the code here: other versions may cut it otherwise.
+_PACKAGES = {"japanese_words": ("fugashi", "jumandic"), "split_symbols": ("regex",)}
+
+
+def versions(segmenters: Iterable[str]) -> dict[str, str]:
+    """Package -> version of all that these segmenters use.
+
+    Raises:
+      UserError: one is not installed.
+    """
+    found = {}
+    for segmenter in segmenters:
+        for package in _PACKAGES[segmenter]:
+            try:
+                found[package] = importlib.metadata.version(package)
+            except importlib.metadata.PackageNotFoundError:
+                raise UserError(
+                    f"the segmenter {segmenter} needs the package {package}, which is not installed; install it"
+                ) from None
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -10,9 +11,13 @@ from typing import Any
 
 from llmjp_jax.files import atomic_write, sha256_file
 
+FORMAT = 3  # raise it when the same files and settings come to give another model
+
 
 class Steps:
     """The results of steps in one folder, `NAME` and beside it `NAME.json`, the record of what made it.
+
+    What another `FORMAT` has made counts as not done.
 
     Args:
       folder: made when it is not there.
@@ -38,7 +43,10 @@ class Steps:
           inputs: name -> sha256 of what is read.
         """
         path, record_path = self.folder / name, self.folder / f"{name}.json"
-        wanted = _digest({"settings": dict(settings), "inputs": dict(inputs or {})})
+        remove_leftovers(path)
+        wanted = _digest(
+            {"format": FORMAT, "settings": dict(settings), "inputs": dict(inputs or {})}
+        )
         found = _read(record_path)
         if found.get("fingerprint") == wanted and path.is_file():
             sha256 = sha256_file(path)
@@ -53,6 +61,12 @@ class Steps:
         return path, sha256
 
 
+def remove_leftovers(path: Path) -> None:
+    """Removes what `atomic_write` left of `path` where its process was killed: `.NAME.PID.tmp`."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -60,6 +74,6 @@ def _digest(value: Any) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):  # no JSON, or no UTF-8
         return {}
     return record if isinstance(record, dict) else {}

@@ -360,7 +360,12 @@ def test_the_command_names_a_bad_input(tmp_path):
 def test_every_recipe_file_can_be_read():
     from llmjp_jax.launch import parse_flags, read_arguments
 
-    given = {"v3": ["MISTRAL_TOKENIZER", "JAPANESE_CHARACTERS", "CHINESE_CHARACTERS"]}
+    given = {
+        "v3": [
+            "MISTRAL_TOKENIZER", "JAPANESE_CHARACTERS", "JAPANESE_ORDINALS", "CHINESE_CHARACTERS_1",
+            "CHINESE_CHARACTERS_2", "CHINESE_WIKI_CHARACTERS", "VARIATION_SELECTORS", "JAPANESE_WORDS",
+        ]
+    }  # fmt: skip
     license = repository_root() / "LICENSE"
     recipes = {}
     for name in ("v2_1", "v2_2", "v3", "quickstart"):
@@ -379,4 +384,4 @@ def test_every_recipe_file_can_be_read():
     }
     assert [recipes[name].layout for name in recipes] == ["v2.1", "v2.2", "v3", "v2.2"]
     assert recipes["quickstart"].vocab_size == 6144 and recipes["v2_2"].vocab_size is None
-    assert [stage.vocab_size for stage in recipes["v3"].stages] == [150_000, 88_000, 100_000, 100_000]  # fmt: skip
+    assert [stage.vocab_size for stage in recipes["v3"].stages] == [150_000, 88_000, 100_000, 100_000, 100_259]  # fmt: skip

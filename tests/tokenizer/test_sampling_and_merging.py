@@ -16,7 +16,7 @@ from llmjp_jax.tokenizer.unigram import keep_best
 def texts(count: int, prefix: str = "日"):
     choose = random.Random(prefix)
     made = [f"{prefix}{number:05}" + "x" * choose.randrange(40) for number in range(count)]
-    return lambda: iter(made)
+    return lambda purpose: iter(made)
 
 
 def test_a_sample_is_full_to_the_byte_random_and_the_same_again():
@@ -40,15 +40,15 @@ def test_a_text_does_not_come_or_go_with_the_size():
 
 def test_a_small_source_is_taken_whole_in_its_order_and_a_character_is_not_torn():
     made = texts(50)
-    assert [text.decode() for text in sample(made, 10**9, seed="0")] == list(made())
-    (cut,) = sample(lambda: iter(["日本語"]), 7, seed="0")
+    assert [text.decode() for text in sample(made, 10**9, seed="0")] == list(made(""))
+    (cut,) = sample(lambda purpose: iter(["日本語"]), 7, seed="0")
     assert cut.decode() == "日本"
-    assert list(sample(lambda: iter(["日本語"]), 0, seed="0")) == []
+    assert list(sample(lambda purpose: iter(["日本語"]), 0, seed="0")) == []
 
 
 def test_several_sources_are_sampled_each_by_its_bytes(tmp_path):
     for name in ("a", "b"):
-        documents = ({"text": text, "meta": {}} for text in texts(2000, name)())
+        documents = ({"text": text, "meta": {}} for text in texts(2000, name)(""))
         write_documents(tmp_path / f"{name}.jsonl", documents)
     sources = [(name, texts_of([tmp_path / f"{name}.jsonl"]), size) for name, size in (("a", 9000), ("b", 3000))]  # fmt: skip
     written = write_sample(sources, tmp_path / "sample.txt", seed=0)
@@ -61,7 +61,7 @@ def test_several_sources_are_sampled_each_by_its_bytes(tmp_path):
 def test_a_lone_surrogate_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "ok"}\n{"text": "\\ud83d"}\n')
     with pytest.raises(UserError, match=r"a\.jsonl, line 2"):
-        list(texts_of([tmp_path / "a.jsonl"])())
+        list(texts_of([tmp_path / "a.jsonl"])("reading"))
 
 
 def test_scripts_are_told_apart():
