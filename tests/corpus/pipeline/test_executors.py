@@ -46,15 +46,16 @@ def test_slurm_gives_the_same_files(raw, tmp_path, slurm):
     executor = SlurmExecutor(partition="cpu", time="1:00:00", sbatch_args={"account": "me"})
     corpus = web(exact_deduplication=False)
     # It goes on elsewhere.
-    assert build(raw, tmp_path / "slurm_out", corpus, executor=executor) == []
-    build(raw, tmp_path / "local_out", corpus, executor=LocalExecutor(workers=1))
+    parts = {"split_bytes": 150_000}
+    assert build(raw, tmp_path / "slurm_out", corpus, executor=executor, **parts) == []
+    build(raw, tmp_path / "local_out", corpus, executor=LocalExecutor(workers=1), **parts)
     found = contents(tmp_path / "slurm_out" / "web")
     assert found == contents(tmp_path / "local_out" / "web")
     # The same command, when all jobs have ended, finds them, tidies up and writes the report over all.
-    assert len(build(raw, tmp_path / "slurm_out", corpus, executor=executor)) == 1
+    assert len(build(raw, tmp_path / "slurm_out", corpus, executor=executor, **parts)) == 1
     assert contents(tmp_path / "slurm_out") == contents(tmp_path / "local_out")
     log = slurm.read_text()
-    for line in ("--partition=cpu", "--time=1:00:00", "--account=me", "--array=0-2"):
+    for line in ("--partition=cpu", "--time=1:00:00", "--account=me", "--array=0-3"):
         assert line in log
     assert "--dependency=afterok:7" in log  # each stage waits for the one before
 
