@@ -176,7 +176,8 @@ def batch_at(inputs: Inputs | Stages, step: int, rows: slice = slice(None)) -> B
       rows: the part of the batch to read, for a host that feeds only this part to its devices.
 
     Returns:
-      `tokens`, `targets`, `segment_ids`, `positions` int32 and `loss_weights` float32, each [rows, length].
+      `tokens`, `targets`, `segment_ids`, `positions` int32 and `loss_weights` float32, each [rows, length], to be read
+      only: without `document_mask` they share memory.
     """
     if step < 0:
         raise ValueError(f"step is {step}; steps count from 0")
@@ -185,10 +186,10 @@ def batch_at(inputs: Inputs | Stages, step: int, rows: slice = slice(None)) -> B
     selected = np.arange(one.batch_size)[rows]
     sources, _, samples = one.samples.place((step - stage.first) * one.batch_size + selected)
     stream = np.empty((len(selected), one.sequence_length + 1), np.int32)
-    begins = np.zeros(stream.shape, bool)
+    begins = np.empty(stream.shape, bool) if one.document_mask else None
     for row, (source, sample) in enumerate(zip(sources, samples, strict=True)):
         one.samples.of_source[source].read(
-            sample, stream[row], begins[row] if one.document_mask else None
+            sample, stream[row], None if begins is None else begins[row]
         )
     return arrays_of(stream, begins)
 
@@ -253,10 +254,22 @@ def _sha256(identity: dict) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def arrays_of(stream: np.ndarray, begins: np.ndarray) -> Batch:
-    """The five arrays from windows of L + 1 tokens and the marks of the tokens that begin a new document."""
+def arrays_of(stream: np.ndarray, begins: np.ndarray | None) -> Batch:
+    """The five arrays from windows of L + 1 tokens and the marks of the tokens that begin a new document.
+
+    Without marks, what is the same in every row is not written out, and nothing is copied.
+    """
     length = stream.shape[1] - 1
     places = np.arange(length, dtype=np.int32)
+    if begins is None:
+        shape = (len(stream), length)
+        return {
+            "tokens": stream[:, :-1],
+            "targets": stream[:, 1:],
+            "loss_weights": np.broadcast_to(np.float32(1), shape),
+            "segment_ids": np.broadcast_to(np.int32(1), shape),
+            "positions": np.broadcast_to(places, shape),
+        }
     positions = places - np.maximum.accumulate(np.where(begins[:, :-1], places, 0), axis=1)
     return {
         "tokens": stream[:, :-1].copy(),
