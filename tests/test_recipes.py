@@ -62,14 +62,23 @@ def mixture_names(keywords: dict) -> list[str]:
     return [given] if isinstance(given, str) else [name for name, _ in given]
 
 
+CORPORA_AND_TOKENIZERS = [
+    *(f"corpus/{name}" for name in ("own_text", "quickstart", "v1", "v1_refined", "v2")),
+    *(f"tokenizer/{name}" for name in ("quickstart", "v2_1", "v2_2", "v3")),
+]
+
+
 def test_every_gin_file_is_in_a_folder_that_these_tests_read():
     known = {f"{folder}/{name}" for folder, found in (("models", MODELS), ("data", DATA),
              ("hardware", HARDWARE), ("runs", RUNS)) for name in found} | set(RECIPES)  # fmt: skip
-    parts = ("models/families", "hardware/parts")  # included by others, and tested through them
+    # Included by others, and tested through them.
+    parts = ("models/families", "hardware/parts", "corpus/parts")
     for path in CONFIGS.rglob("*.gin"):
         name = str(path.relative_to(CONFIGS).with_suffix(""))
         text = path.read_text()
-        assert name in known or name == "quickstart" or name.startswith(parts), name
+        # tests/corpus/pipeline/test_recipes.py and tests/tokenizer/test_procedure.py read those of corpora and tokenizers.
+        elsewhere = name == "quickstart" or name in CORPORA_AND_TOKENIZERS
+        assert name in known or elsewhere or name.startswith(parts), name
         assert "Required macros:" in text, f"{name} does not say what must be given to it"
         if name.startswith(parts):
             included = f"include 'gin_configs/{name}.gin'"
@@ -316,7 +325,9 @@ def small_slice(generation: str) -> jax.sharding.Mesh:
 def test_the_table_of_recipes_names_each_one_with_its_data():
     table = (CONFIGS / "README.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith("| ") and ".gin`" in line]
-    assert len(rows) == len(RECIPES)
+    assert len(rows) == len(RECIPES) + len(CORPORA_AND_TOKENIZERS)
+    for name in CORPORA_AND_TOKENIZERS:
+        assert any(f"`{name}.gin`" in row for row in rows), name
     for name in RECIPES:
         (row,) = [row for row in rows if f"`{name}.gin`" in row]
         data = {found.partition("_fold_")[0] for found in mixture_names(recipe(name))}
