@@ -11,6 +11,7 @@ The stages of a corpus, run by the executor one after another:
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -38,6 +39,8 @@ from llmjp_jax.errors import UserError
 
 _FORMAT = 1  # raise it when the same input and configuration give other documents
 _ON_BROKEN = ("error", "skip")
+# What NFS and others say to a lock on a folder.
+_NO_LOCKS = {errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 def build_corpus(
@@ -97,18 +100,21 @@ def build_corpus(
 
 @contextlib.contextmanager
 def _alone(output: Path) -> Iterator[None]:
-    """Holds the output folder against another build on this machine, without a file in it."""
+    """Holds the output folder against another build, without a file in it; network file systems may know no such lock."""
     import fcntl
 
     output.mkdir(parents=True, exist_ok=True)
     handle = os.open(output, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"another build into {output} runs; wait for its end, or give another output folder"
-        ) from None
-    else:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another build into {output} runs; wait for its end, or give another output folder"
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         yield
     finally:
         os.close(handle)

@@ -44,6 +44,17 @@ def test_a_second_build_into_the_same_folder_waits_its_turn(raw, tmp_path):
     build_corpus(**arguments, executor=ONE)
 
 
+def test_a_file_system_without_locks_does_for_one_build(raw, tmp_path, monkeypatch):
+    import fcntl
+
+    def refused(handle, operation):
+        raise OSError(9, "Bad file descriptor")  # NFS, of a folder
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    arguments = {"input_dir": str(raw), "output_dir": str(tmp_path / "out"), "corpora": [web()]}
+    assert build_corpus(**arguments, executor=ONE)
+
+
 def test_a_file_that_cannot_be_opened_is_named(raw, tmp_path, monkeypatch):
     from pathlib import Path
 
