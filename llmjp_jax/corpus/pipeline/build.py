@@ -16,6 +16,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -178,8 +179,9 @@ class _Build:
 
     def _tidy(self, keep: Path | None) -> None:
         """Removes work that no build goes on with: of other settings or other raw files, or all."""
-        for folder in self.work.parent.glob(f"*{self._family}*"):
-            if folder != keep:
+        ours = re.compile(f"(doomed-)?{re.escape(self._family)}[0-9a-f]{{16}}")
+        for folder in self.work.parent.glob("*"):
+            if ours.fullmatch(folder.name) and folder != keep:
                 # First the name: half a folder must not look like work that can go on.
                 doomed = folder.with_name(f"doomed-{folder.name.removeprefix('doomed-')}")
                 folder.replace(doomed)
@@ -209,8 +211,8 @@ class _Build:
                 shards=shards,
                 **corpus.paragraph_statistics,
             )
-            source = "paragraphs"
-            stages.append(FilterDocuments(name="filter", source=source, steps=steps, **common))
+            after = {"source": "paragraphs", "on_broken": self.on_broken}
+            stages.append(FilterDocuments(name="filter", steps=steps, **common, **after))
         filters = tuple(
             (stage.name, stage.tasks) for stage in stages if isinstance(stage, FilterDocuments)
         )

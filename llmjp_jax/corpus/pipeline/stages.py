@@ -173,11 +173,11 @@ class _Tally:
         Raises:
           UserError: the document has not what a step reads.
         """
-        size = text_bytes(document)
+        size, text = text_bytes(document), document_text(document)
+        self.document, reason = self._chain.run(document, size)
         self._read[0] += 1
         self._read[1] += size
-        self._input.add(document_text(document))
-        self.document, reason = self._chain.run(document, size)
+        self._input.add(text)
         if reason is not None:
             self._dropped[reason].add(self.document)
         return reason

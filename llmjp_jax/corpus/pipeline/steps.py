@@ -125,20 +125,32 @@ class Chain:
 
         Returns:
           The document, and the label of the filter that dropped it or None.
+
+        Raises:
+          UserError: the document has not what a step reads.
         """
+        met: list[tuple[list[int], int, int | None]] = []
+        reason = None
         for label, is_filter, function, parameters in self._steps:
             count = self.counts[label]
-            count[0] += 1
-            count[2] += size
-            if is_filter:
-                if not function(document, **parameters):
-                    return document, label
-            else:
-                document = function(document, **parameters)
+            if not is_filter:
+                before, document = size, function(document, **parameters)
                 size = text_bytes(document)
-            count[1] += 1
-            count[3] += size
-        return document, None
+                met.append((count, before, size))
+            elif function(document, **parameters):
+                met.append((count, size, size))
+            else:
+                met.append((count, size, None))
+                reason = label
+                break
+        # Counted at the end: a document that a step cannot read, which raises, was never there.
+        for count, before, after in met:
+            count[0] += 1
+            count[2] += before
+            if after is not None:
+                count[1] += 1
+                count[3] += after
+        return document, reason
 
 
 def text_bytes(document: Document) -> int:

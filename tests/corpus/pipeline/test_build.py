@@ -223,6 +223,18 @@ def test_a_record_without_what_a_step_reads_is_named(tmp_path):
         build(raw, tmp_path / "out", corpus)
     (statistics,) = build(raw, tmp_path / "out", corpus, on_broken="skip")
     assert statistics["broken"]["total"] == 1
+    read, step = statistics["steps"]
+    assert (read["documents_in"], read["documents_out"]) == (2, 1)
+    assert (step["documents_in"], step["documents_out"]) == (1, 1)
+
+
+def test_corpora_of_like_names_keep_each_others_work(raw, tmp_path):
+    output = tmp_path / "out"
+    for name in ("x-web-0-0123456789abcdef", "web-0-0123456789abcdef", "web-2-0123456789abcdef"):
+        (output / ".build" / name).mkdir(parents=True)
+    build(raw, output)
+    left = sorted(path.name for path in (output / ".build").iterdir())
+    assert left == ["web-2-0123456789abcdef", "x-web-0-0123456789abcdef"]
 
 
 def test_mistakes_in_the_arguments_are_named(raw, tmp_path):
