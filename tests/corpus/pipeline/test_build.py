@@ -223,7 +223,7 @@ def test_a_record_without_what_a_step_reads_is_named(tmp_path):
         build(raw, tmp_path / "out", corpus)
     (statistics,) = build(raw, tmp_path / "out", corpus, on_broken="skip")
     assert statistics["broken"]["total"] == 1
-    read, step = statistics["steps"]
+    read, step, _ = statistics["steps"]
     assert (read["documents_in"], read["documents_out"]) == (2, 1)
     assert (step["documents_in"], step["documents_out"]) == (1, 1)
 
