@@ -14,9 +14,11 @@ from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from loguru import logger
 
-from llmjp_jax.corpus.pipeline import orphans
 from llmjp_jax.corpus.pipeline.progress import TaskProgress
 from llmjp_jax.corpus.pipeline.stages import Stage
+
+# Named, not imported: it is meant for the fork server.
+_ORPHANS = "llmjp_jax.corpus.pipeline.orphans"
 
 
 class StageStep(PipelineStep):
@@ -44,8 +46,13 @@ class _LocalExecutor(LocalPipelineExecutor):
     """datatrove's, without the dozens of lines that it prints for each task of local rank 0, and without orphans."""
 
     def run(self):
-        with orphans.none_left():
+        # The manager, too, comes from the fork server: a fork of this process may hang where it has threads, as JAX's.
+        before = multiprocess.get_start_method(allow_none=True)
+        multiprocess.set_start_method("forkserver", force=True)
+        try:
             return super().run()
+        finally:
+            multiprocess.set_start_method(before, force=True)
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1):
         logger.disable("datatrove")
@@ -55,7 +62,7 @@ class _LocalExecutor(LocalPipelineExecutor):
 def local_executor(stage: Stage, folder: Path, workers: int) -> LocalPipelineExecutor:
     """Runs the tasks in `workers` processes that end when this one does, even by kill -9."""
     logger.disable("datatrove")
-    multiprocess.set_forkserver_preload([orphans.__name__, __name__])
+    multiprocess.set_forkserver_preload([_ORPHANS, __name__])
     return _LocalExecutor(
         [StageStep(stage, folder)],
         tasks=stage.tasks,

@@ -1,40 +1,29 @@
-"""No process outlives the one that it was forked from, even when that is killed by kill -9. Linux alone can do it.
+"""Importing this makes every process that is forked from here on end when the build has ended, even by kill -9.
 
-datatrove's workers and its manager would otherwise wait for ever when the run is killed, and hold its output open (seen).
-A fork server imports this module before it forks workers; it ends by itself when the run has ended.
+For the fork server, from which a build's workers and datatrove's manager come. The manager would otherwise wait for ever when
+the build is killed, and hold its output open (seen); and the fork server lives as long as its children.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import multiprocessing
 import os
 import signal
-import sys
-from collections.abc import Iterator
+import threading
+import time
 
-_PR_SET_PDEATHSIG = 1
-# In the fork server, always; elsewhere only inside `none_left`.
-_enabled = multiprocessing.current_process().name == "MainProcess" and "forkserver" in " ".join(
-    sys.orig_argv
-)
+import multiprocess
 
 
-@contextlib.contextmanager
-def none_left() -> Iterator[None]:
-    """Processes that are forked in the body die with this one."""
-    global _enabled
-    before, _enabled = _enabled, True
-    try:
-        yield
-    finally:
-        _enabled = before
+def _end_with_the_build() -> None:
+    # Known a little after the fork: the process that asked the fork server for this one.
+    while (build := multiprocess.parent_process()) is None:
+        time.sleep(0.05)
+    build.join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _in_child() -> None:
-    if _enabled and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _watch() -> None:
+    threading.Thread(target=_end_with_the_build, daemon=True).start()
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(after_in_child=_watch)
