@@ -6,7 +6,7 @@ how subsets are mixed. The rooms inside have doors of their own: `readers` (file
 """
 
 from llmjp_jax.corpus.documents import Document, read_documents, split_of, write_documents
-from llmjp_jax.corpus.manifests import load_manifest, manifest_fingerprint
+from llmjp_jax.corpus.manifests import load_manifest
 from llmjp_jax.corpus.mixtures import Mixture, Subset, describe, load_mixtures
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "describe",
     "load_manifest",
     "load_mixtures",
-    "manifest_fingerprint",
     "read_documents",
     "split_of",
     "write_documents",

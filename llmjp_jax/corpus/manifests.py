@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tomllib
 from typing import Any
 
@@ -31,9 +29,3 @@ def load_manifest(name: str) -> dict[str, Any]:
 def manifest_names() -> list[str]:
     """The names of all manifests, sorted."""
     return sorted(path.stem for path in (repository_root() / "data").glob("*.toml"))
-
-
-def manifest_fingerprint(manifest: dict[str, Any]) -> str:
-    """sha256 of a manifest's values, in hexadecimal: comments and the order of fields do not count."""
-    canonical = json.dumps(manifest, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()

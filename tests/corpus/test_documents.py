@@ -5,7 +5,6 @@ import hashlib
 import pytest
 
 from llmjp_jax.corpus import load_manifest, read_documents, split_of, write_documents
-from llmjp_jax.corpus.manifests import manifest_fingerprint
 from llmjp_jax.errors import UserError
 
 TEXTS = ["", "a\nb", "日本語\u2028\0\t", "𩸽" * 1000, '"\\']
@@ -93,10 +92,3 @@ def test_the_quickstart_manifest_is_whole_and_unknown_ones_are_named():
         UserError, match=r"no manifest .*nothing.toml; the known ones are: .*quickstart"
     ):
         load_manifest("nothing")
-
-
-def test_the_fingerprint_of_a_manifest_ignores_order_and_sees_values():
-    assert manifest_fingerprint({"a": 1, "b": {"c": 2}}) == manifest_fingerprint(
-        {"b": {"c": 2}, "a": 1}
-    )
-    assert manifest_fingerprint({"a": 1}) != manifest_fingerprint({"a": 2})
