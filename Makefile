@@ -1,6 +1,7 @@
-# make quickstart   a small Japanese GPT from real text, in RUN (default runs/quickstart)
-# make test         all tests
-# make lint         style and one-way imports
+# make quickstart        a small Japanese GPT from real text, in RUN (default runs/quickstart)
+# make quickstart-chat   goes on from there: instruction tuning and DPO, a table of what they gain, a model to chat with
+# make test              all tests
+# make lint              style and one-way imports
 # Each makes the virtual environment .venv first, if it is not there. Set PYTHON to choose the interpreter (3.11 to 3.13).
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV ?= .venv
 RUN ?= runs/quickstart
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint
+.PHONY: quickstart quickstart-chat test lint
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/installed
@@ -25,6 +26,20 @@ quickstart: $(VENV)/installed
 	$(BIN)/python tools/report_run.py --model_dir=$(RUN)/model --cache_dir=$(RUN)/cache --mixture_or_task_name=quickstart
 	@echo "transformers $(RUN)/hf"
 	@echo "corpora      $(RUN)/corpora/report.html"
+
+quickstart-chat: $(VENV)/installed
+	@test -d $(RUN)/model/checkpoints || { echo "error: there is no model in $(RUN)/model; run make quickstart first"; exit 2; }
+	$(BIN)/python tools/make_translations.py --input_dir=$(RUN)/raw --output_dir=$(RUN)/chat
+	$(BIN)/python -m llmjp_jax.train --gin_file=gin_configs/quickstart_sft.gin --gin.MODEL_DIR=$(RUN)/sft \
+	  --gin.INITIAL_CHECKPOINT_PATH=$(RUN)/model --gin.CACHE_DIR=$(RUN)/chat/cache \
+	  --gin.TRAIN_FILE=$(RUN)/chat/instructions_train.jsonl --gin.VALIDATION_FILE=$(RUN)/chat/instructions_validation.jsonl
+	$(BIN)/python -m llmjp_jax.train --gin_file=gin_configs/quickstart_dpo.gin --gin.MODEL_DIR=$(RUN)/dpo \
+	  --gin.INITIAL_CHECKPOINT_PATH=$(RUN)/sft --gin.CACHE_DIR=$(RUN)/chat/cache \
+	  --gin.TRAIN_FILE=$(RUN)/chat/preferences_train.jsonl --gin.VALIDATION_FILE=$(RUN)/chat/preferences_validation.jsonl
+	$(BIN)/python tools/report_chat.py --model=base=$(RUN)/model --model=sft=$(RUN)/sft --model=dpo=$(RUN)/dpo --reference=sft \
+	  --instructions=$(RUN)/chat/instructions_test.jsonl --preferences=$(RUN)/chat/preferences_test.jsonl \
+	  --output=$(RUN)/chat/report.json
+	@echo "chat         python -m llmjp_jax.infer --chat --gin.MODEL_DIR=$(RUN)/dpo"
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest

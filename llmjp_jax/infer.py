@@ -1,6 +1,8 @@
 """Text for a file of prompts: python -m llmjp_jax.infer --gin_file=gin_configs/runs/infer.gin --gin.MODEL_DIR=runs/mine
     --gin.PROMPTS=prompts.txt --gin.OUTPUT=texts.jsonl
 
+With --chat it is a conversation in the terminal (`chat.py`): python -m llmjp_jax.infer --chat --gin.MODEL_DIR=runs/mine
+
 From Python, `infer(model_dir=..., prompts=..., output=...)` does the same; without files, use `LanguageModel`.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,8 @@ from llmjp_jax.files import atomic_write
 
 if TYPE_CHECKING:
     from llmjp_jax.parallel import MeshConfig
+
+_CHAT_FILE = "gin_configs/runs/chat.gin"  # what --chat reads where no file is given
 
 
 def infer(*, model_dir: str | os.PathLike, prompts: str | os.PathLike, output: str | os.PathLike,
@@ -115,9 +120,27 @@ def _line_of_json(line: str, place: str) -> str:
     return prompt
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command: of a file of prompts, or with --chat in the terminal."""
+    if "--chat" not in sys.argv[1:]:
+        launch.run(
+            "llmjp_jax.infer.infer",
+            description="Writes text after each prompt of a file, with a run's model or a Hugging Face model. "
+            "With --chat: a conversation with it in the terminal (--chat --help).",
+            example="gin_configs/runs/infer.gin",
+        )
+        return
+    sys.argv.remove("--chat")
+    if not any(flag.split("=")[0] == "--gin_file" for flag in sys.argv):
+        sys.argv.insert(1, f"--gin_file={_CHAT_FILE}")
     launch.run(
-        "llmjp_jax.infer.infer",
-        description="Writes text after each prompt of a file, with a run's model or a Hugging Face model.",
-        example="gin_configs/runs/infer.gin",
+        "llmjp_jax.chat.chat",
+        description="A conversation in the terminal with a tuned model, a run's or a Hugging Face one (--chat). "
+        f"Without --gin_file it reads {_CHAT_FILE}.",
+        example=f"{_CHAT_FILE} --chat",
+        processes=False,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
     model = LanguageModel.load("runs/quickstart/model")  # or a Hugging Face directory
     model.generate(["昔々あるところに"], max_new_tokens=32)
+    model.chat([{"role": "user", "content": "一番高い山は？"}])  # of an instruction-tuned model
     model.model.blocks.mlp.up.kernel[...].shape          # weights are plain attributes: (layers, embed, mlp)
 
 Token ids without text are for `decoding`.
@@ -11,8 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -21,7 +24,17 @@ import numpy as np
 from flax import nnx
 
 from llmjp_jax import decoding
-from llmjp_jax.checkpoints import load_hf, load_run, read_run
+from llmjp_jax.checkpoints import base_of, load_model, merged, read_run, vocabulary_path
+from llmjp_jax.conversations import (
+    TEMPLATES,
+    ChatPrompt,
+    Template,
+    chat_template_name,
+    fit_prompt,
+    get_template,
+    parse_messages,
+    until,
+)
 from llmjp_jax.errors import UserError
 from llmjp_jax.models import (
     Decoder,
@@ -31,7 +44,7 @@ from llmjp_jax.models import (
     disassemble,
     token_log_probabilities,
 )
-from llmjp_jax.tokenizer import Vocabulary, load_vocabulary
+from llmjp_jax.tokenizer import Vocabulary, load_vocabulary, read_chat_template
 
 
 class LanguageModel:
@@ -45,9 +58,11 @@ class LanguageModel:
       model: the `Decoder`; its weights are attributes.
       config: its `ModelConfig`.
       vocabulary: its `Vocabulary`.
+      template: the name of the template that it was tuned to answer with, one of `conversations.TEMPLATES`; None where
+        its directory names none.
     """
 
-    def __init__(self, model: Decoder, vocabulary: Vocabulary):
+    def __init__(self, model: Decoder, vocabulary: Vocabulary, template: str | None = None):
         if vocabulary.vocab_size > model.config.vocab_size:
             raise UserError(
                 f"the vocabulary {vocabulary.path} has {vocabulary.vocab_size} ids and the model only "
@@ -55,66 +70,53 @@ class LanguageModel:
             )
         self.model = model
         self.vocabulary = vocabulary
+        self.template = template
 
     @property
     def config(self) -> ModelConfig:
         return self.model.config
 
     @classmethod
-    def load(cls, path: str | os.PathLike, step: int | None = None, mesh: jax.sharding.Mesh | None = None,
-             dtype: str | None = None, vocabulary: str | os.PathLike | None = None) -> LanguageModel:  # fmt: skip
-        """Loads a run directory (it holds run.json) or a Hugging Face directory (config.json).
+    def load(cls, path: str | os.PathLike, step: int | str | None = None, mesh: jax.sharding.Mesh | None = None,
+             dtype: str | None = None, vocabulary: str | os.PathLike | None = None, merge: bool = True) -> LanguageModel:  # fmt: skip
+        """Loads a run directory (it holds run.json), a Hugging Face model (config.json) or a PEFT adapter (adapter_config.json).
 
         Args:
-          step: which checkpoint of a run; None: the newest.
+          step: which checkpoint of a run; None: the newest; 'best': that of the lowest validation loss.
           mesh: the devices to lay the parameters out over; None: one.
           dtype: 'float32' or 'bfloat16', of the parameters and of the computation; None: parameters as saved, and the
             computation as the run's config says, float32 for a Hugging Face model.
-          vocabulary: a .model file, tokenizer.json or their folder; None: the one in the directory, else a run's own.
+          vocabulary: a .model file, tokenizer.json or their folder; None: the one in the directory, else a run's own, or
+            that of the model under an adapter.
+          merge: adapters (LoRA) become part of the matrices, which is faster; False: they stay parameters of their own.
 
         Raises:
-          UserError: the directory holds neither kind of model, or no vocabulary, or one that does not fit.
+          UserError: the directory holds no model, or no vocabulary, or one that does not fit, or the model under its
+            adapters is missing.
         """
-        path = Path(path)
-        if not path.is_dir():
-            raise UserError(
-                f"{path} is not a folder; give a run's MODEL_DIR or a Hugging Face model's folder"
-            )
-        is_run = (path / "run.json").is_file()
-        if not is_run and not (path / "config.json").is_file():
-            raise UserError(
-                f"{path} holds no model: neither run.json (a run) nor config.json (Hugging Face); give a folder with one"
-            )
-        if step is not None and not is_run:
-            raise UserError(
-                f"{path} is a Hugging Face model and has no step {step}; leave step out"
-            )
         if dtype not in (None, "float32", "bfloat16"):
             raise UserError(f"dtype = {dtype!r} must be 'float32', 'bfloat16' or None")
         # The vocabulary comes first: it is read at once, and its mistakes need not wait for the weights.
-        found = load_vocabulary(
-            _vocabulary_path(path, is_run) if vocabulary is None else vocabulary
-        )
-        if is_run:
-            config, model = load_run(path, step, mesh=mesh, dtype=dtype)
-        else:
-            config, model = load_hf(path, mesh=mesh, dtype=dtype)
-        return cls(model if dtype is None else _computed_in(model, config, dtype), found)
+        found = load_vocabulary(vocabulary_path(path) if vocabulary is None else vocabulary)
+        config, model = load_model(path, step, mesh=mesh, dtype=dtype)
+        if merge:
+            config, model = merged(config, model)
+        model = model if dtype is None else _computed_in(model, config, dtype)
+        return cls(model, found, cls.template_of(path))
 
-    def generate(self, prompts: str | Sequence[str], max_new_tokens: int = 64, temperature: float = 0.0, top_p: float = 1.0,
+    def generate(self, prompts: str | Sequence[str | Sequence[int]], max_new_tokens: int = 64, temperature: float = 0.0, top_p: float = 1.0,
                  top_k: int = 0, repetition_penalty: float = 1.0, seed: int = 0, batch_size: int = 16,
                  progress: bool = False) -> list[str]:  # fmt: skip
         """What the model writes after each prompt, without the prompt, up to eos or `max_new_tokens`.
 
-        Prompts are encoded as text: names of special tokens in them mean nothing. The same seed gives the same texts,
-        and with another batch_size too. See `decoding.Sampling` for temperature (0: greedy), top_p, top_k and
+        Prompts are encoded as text: names of special tokens in them mean nothing; or they are token ids already. The same
+        seed gives the same texts, and with another batch_size too. See `decoding.Sampling` for temperature (0: greedy), top_p, top_k and
         repetition_penalty.
 
         Raises:
           UserError: a number out of range, or a prompt too long for the model.
         """
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        encoded = self.vocabulary.encode_batch(prompts)
+        encoded = self._encoded(prompts)
         generated = decoding.generate(
             self.model,
             [ids or self._before_document() for ids in encoded],
@@ -164,8 +166,117 @@ class LanguageModel:
         if len(text) > sent:
             yield text[sent:]
 
-    def logprobs(self, texts: str | Sequence[str], batch_size: int = 8) -> list[np.ndarray]:
+    def chat(self, messages: Sequence[Mapping[str, str]], template: str | None = None, max_new_tokens: int = 256,
+             temperature: float = 0.0, top_p: float = 1.0, top_k: int = 0, repetition_penalty: float = 1.0,
+             seed: int = 0) -> str:  # fmt: skip
+        """What the model answers to the last of `messages`, `[{"role": "user", "content": "..."}, ...]`.
+
+        Roles are user and assistant in turns, after a system message or none. Messages are text: names of special tokens
+        in them mean nothing. A long conversation loses its oldest messages, with a warning.
+
+        Args:
+          template: one of `conversations.TEMPLATES`; None: the model's own. The others: see `generate`.
+
+        Raises:
+          UserError: no template is known, the messages are of another form, the last is too long for the model, or a
+            number is out of range.
+        """
+        return "".join(
+            self.stream_chat(
+                messages,
+                template,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                repetition_penalty=repetition_penalty,
+                seed=seed,
+            )
+        )
+
+    def stream_chat(self, messages: Sequence[Mapping[str, str]], template: str | None = None, max_new_tokens: int = 256,
+                    temperature: float = 0.0, top_p: float = 1.0, top_k: int = 0, repetition_penalty: float = 1.0,
+                    seed: int = 0, stop: Callable[[], bool] | None = None) -> Iterator[str]:  # fmt: skip
+        """Yields, piece by piece as it is written, the answer that `chat` gives.
+
+        Args:
+          stop: asked after each token; where it says True the answer ends.
+        """
+        prompt = self.chat_prompt(messages, template, max_new_tokens)
+        if prompt.dropped:
+            warnings.warn(
+                f"the conversation is too long for the model; its oldest {prompt.dropped} messages are left out",
+                stacklevel=2,
+            )
+        tokens = decoding.stream(
+            self.model,
+            prompt.ids,
+            max_new_tokens=prompt.room,
+            sampling=decoding.Sampling(
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                repetition_penalty=repetition_penalty,
+            ),
+            stop_ids=self._stop_ids(),
+            seed=seed,
+        )
+        if stop is not None:
+            tokens = itertools.takewhile(lambda _: not stop(), tokens)
+        return until(self._pieces(prompt.ids, tokens), self._template(template).instruction_marker)
+
+    def chat_prompt(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        template: str | None = None,
+        max_new_tokens: int = 256,
+    ) -> ChatPrompt:
+        """The tokens that `chat` goes on from, and how many of the oldest messages have no room in them."""
+        if type(max_new_tokens) is not int or max_new_tokens < 1:
+            raise UserError(
+                f"max_new_tokens = {max_new_tokens!r} must be a whole number of at least 1"
+            )
+        return fit_prompt(
+            self.vocabulary,
+            parse_messages(messages),
+            self._template(template),
+            self.config.max_length,
+            max_new_tokens,
+        )
+
+    @staticmethod
+    def template_of(path: str | os.PathLike) -> str | None:
+        """The template of a model's directory: what a run trained with, or whose rules its `chat_template` states.
+
+        Of an adapter that has none it is the base's.
+
+        Returns:
+          One of `conversations.TEMPLATES`; None if the directory names none, or states other rules.
+        """
+        path = Path(path)
+        name = read_run(path).get("template") if (path / "run.json").is_file() else None
+        if name is not None:
+            return name
+        found = read_chat_template(path)
+        if found is None and (path / "adapter_config.json").is_file():
+            return LanguageModel.template_of(base_of(path))
+        return None if found is None else chat_template_name(found)
+
+    def _template(self, name: str | None) -> Template:
+        if name is None and self.template is None:
+            raise UserError(
+                "the model's directory does not say by which template it was tuned to answer; "
+                f"give template (TEMPLATE in gin), one of {', '.join(map(repr, TEMPLATES))}"
+            )
+        return get_template(self.template if name is None else name)
+
+    def logprobs(
+        self, texts: str | Sequence[str | Sequence[int]], batch_size: int = 8
+    ) -> list[np.ndarray]:
         """The log-probability of each token of each text given those before it; of the first, given eos.
+
+        Args:
+          texts: texts, or token ids.
 
         Returns:
           One float32 array a text, as long as `vocabulary.encode(text)`; natural logarithms over the `vocab_size` ids.
@@ -173,17 +284,16 @@ class LanguageModel:
         Raises:
           UserError: a text has more tokens than the model's longest sequence.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        encoded = self.vocabulary.encode_batch(texts)
+        encoded = self._encoded(texts)
         longest = self.config.max_length
         for number, ids in enumerate(encoded, 1):
             if len(ids) > longest:
                 raise UserError(
-                    f"text {number} of {len(texts)} has {len(ids)} tokens, more than the model's longest sequence, {longest}; cut it"
+                    f"text {number} of {len(encoded)} has {len(ids)} tokens, more than the model's longest sequence, {longest}; cut it"
                 )
         definition, parameters = nnx.graphdef(self.model), disassemble(self.model)
-        results: list[np.ndarray] = [np.zeros(0, np.float32) for _ in texts]
-        size = max(1, min(batch_size, len(texts)))
+        results: list[np.ndarray] = [np.zeros(0, np.float32) for _ in encoded]
+        size = max(1, min(batch_size, len(encoded)))
         for batch in decoding.batches_by_length([len(ids) for ids in encoded], size):
             shape = (size, decoding.bucket_length(max(len(encoded[i]) for i in batch), longest))
             tokens, targets = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
@@ -195,6 +305,13 @@ class LanguageModel:
             for row, index in enumerate(batch):
                 results[index] = scores[row, : len(encoded[index])].copy()
         return results
+
+    def _encoded(self, texts: str | Sequence[str | Sequence[int]]) -> list[list[int]]:
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        strings = iter(
+            self.vocabulary.encode_batch([text for text in texts if isinstance(text, str)])
+        )
+        return [next(strings) if isinstance(text, str) else list(text) for text in texts]
 
     def _before_document(self) -> list[int]:
         if self.vocabulary.eos_id is None:
@@ -237,22 +354,3 @@ def _computed_in(model: Decoder, config: ModelConfig, dtype: str) -> Decoder:
     """The same parameters in a decoder that computes in `dtype`; what `config` leaves open is chosen anew for it."""
     config = dataclasses.replace(config, dtype=dtype)
     return assemble(abstract_decoder(config)[0], disassemble(model))
-
-
-def _vocabulary_path(path: Path, is_run: bool) -> Path:
-    """Where the vocabulary of a model's folder is."""
-    if any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
-        return (
-            path / "tokenizer.json"
-            if (path / "tokenizer.json").is_file()
-            else path / "tokenizer.model"
-        )
-    if not is_run:
-        return path
-    recorded = read_run(path).get("vocabulary")
-    if not recorded or not Path(recorded).exists():
-        raise UserError(
-            f"{path} has no tokenizer.model, and the vocabulary that its run.json names is not there ({recorded}); "
-            "copy the tokenizer to that folder or give vocabulary=..."
-        )
-    return Path(recorded)

@@ -145,6 +145,6 @@ def test_help_answers_at_once_and_mistakes_exit_with_2(tmp_path):
     assert result.returncode == 2
     assert (
         result.stderr
-        == "error: nowhere is not a folder; give a run's MODEL_DIR or a Hugging Face model's folder\n"
+        == "error: nowhere is not a folder; give a run's MODEL_DIR, a Hugging Face model's or an adapter's folder\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["p.txt"]

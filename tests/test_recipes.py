@@ -1,4 +1,6 @@
-"""Every gin file parses, fits the others, and says what LLM-jp published: sizes, tokens, rates, mixtures, memory."""
+"""Every gin file parses, fits the others, and says what LLM-jp published: sizes, tokens, rates, mixtures, memory.
+
+Recipes of tuned models, and the files they are made of, are in test_tuning_recipes."""
 
 from __future__ import annotations
 
@@ -32,8 +34,13 @@ def names(folder: str) -> list[str]:
     return [path.stem for path in sorted((CONFIGS / folder).glob("*.gin"))]
 
 
-RECIPES = [f"{folder}/{name}" for folder in ("v1.0", "v2.0", "llm_jp_3", "ablations") for name in names(folder)]  # fmt: skip
-MODELS, DATA, HARDWARE, RUNS = names("models"), names("data"), names("hardware"), names("runs")
+# Of tuned models and of the sets that they are tuned on.
+TUNED = [f"{folder}/{name}" for folder in ("v1.0", "v1.1", "v2.0") for name in names(folder) if name.startswith(("instruct", "dpo"))]  # fmt: skip
+TUNING_DATA = [name for name in names("data") if name.startswith(("tuning", "preferences"))]
+RECIPES = [f"{folder}/{name}" for folder in ("v1.0", "v2.0", "llm_jp_3", "ablations") for name in names(folder)
+           if f"{folder}/{name}" not in TUNED]  # fmt: skip
+MODELS, HARDWARE, RUNS = names("models"), names("hardware"), names("runs")
+DATA = [name for name in names("data") if name not in TUNING_DATA]
 
 
 @functools.cache
@@ -50,7 +57,8 @@ def arguments(*files: str, **macros) -> dict:
 
 
 def recipe(name: str) -> dict:
-    return arguments(name)
+    start = {"INITIAL_CHECKPOINT_PATH": "llm-jp-13b"} if name in TUNED else {}
+    return arguments(name, **start)
 
 
 def model(name: str) -> ModelConfig:
@@ -69,21 +77,21 @@ CORPORA_AND_TOKENIZERS = [
 
 
 def test_every_gin_file_is_in_a_folder_that_these_tests_read():
-    known = {f"{folder}/{name}" for folder, found in (("models", MODELS), ("data", DATA),
-             ("hardware", HARDWARE), ("runs", RUNS)) for name in found} | set(RECIPES)  # fmt: skip
+    known = {f"{folder}/{name}" for folder, found in (("models", MODELS), ("data", DATA + TUNING_DATA),
+             ("hardware", HARDWARE), ("runs", RUNS)) for name in found} | set(RECIPES) | set(TUNED)  # fmt: skip
     # Included by others, and tested through them.
     parts = ("models/families", "hardware/parts", "corpus/parts")
     for path in CONFIGS.rglob("*.gin"):
         name = str(path.relative_to(CONFIGS).with_suffix(""))
         text = path.read_text()
         # tests/corpus/pipeline/test_recipes.py and tests/tokenizer/test_procedure.py read those of corpora and tokenizers.
-        elsewhere = name == "quickstart" or name in CORPORA_AND_TOKENIZERS
+        elsewhere = name.startswith("quickstart") or name in CORPORA_AND_TOKENIZERS
         assert name in known or elsewhere or name.startswith(parts), name
         assert "Required macros:" in text, f"{name} does not say what must be given to it"
         if name.startswith(parts):
             included = f"include 'gin_configs/{name}.gin'"
             assert any(included in other.read_text() for other in CONFIGS.rglob("*.gin")), name
-        elif name not in ("runs/infer", "runs/pretrain"):
+        elif name not in ("runs/chat", "runs/infer", "runs/pretrain"):
             assert "Source:" in text, f"{name} does not say where its values come from"
 
 
@@ -124,7 +132,7 @@ def test_any_recipe_runs_on_any_hardware_that_follows_it(name):
         lay_out(keywords)
 
 
-@pytest.mark.parametrize("name", [name for name in RUNS if name != "infer"])
+@pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("pretrain")])
 def test_a_run_file_takes_any_model_and_data(name):
     stages = STAGES if name == "pretrain_v1" else {}
     data = "corpus_v1" if stages else "quickstart"
@@ -291,7 +299,7 @@ def test_every_subset_of_llm_jps_corpora_says_whence_it_comes_and_under_which_li
 # Machines.
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*RECIPES, *TUNED])
 def test_a_recipe_fits_the_memory_of_its_machine(name):
     job = Job.of(recipe(name))
     memory = sum(bytes_per_device(job).values())
@@ -325,7 +333,7 @@ def small_slice(generation: str) -> jax.sharding.Mesh:
 def test_the_table_of_recipes_names_each_one_with_its_data():
     table = (CONFIGS / "README.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith("| ") and ".gin`" in line]
-    assert len(rows) == len(RECIPES) + len(CORPORA_AND_TOKENIZERS)
+    assert len(rows) == len(RECIPES) + len(CORPORA_AND_TOKENIZERS) + len(TUNED)
     for name in CORPORA_AND_TOKENIZERS:
         assert any(f"`{name}.gin`" in row for row in rows), name
     for name in RECIPES:

@@ -87,7 +87,8 @@ def load_hf(directory: str | os.PathLike, mesh: jax.sharding.Mesh | None = None,
 
 
 def save_hf(model: Decoder, config: ModelConfig, directory: str | os.PathLike, vocabulary: Vocabulary | None = None, *,
-            dtype: str | None = None, max_shard_bytes: int = 5_000_000_000, overwrite: bool = False) -> None:  # fmt: skip
+            dtype: str | None = None, max_shard_bytes: int = 5_000_000_000, overwrite: bool = False,
+            chat_template: str | None = None) -> None:  # fmt: skip
     """Writes a model as a directory that transformers loads with `AutoModelForCausalLM`, without code of its own.
 
     The directory appears whole, by a rename. An earlier export is replaced.
@@ -97,14 +98,22 @@ def save_hf(model: Decoder, config: ModelConfig, directory: str | os.PathLike, v
       dtype: 'float32', 'bfloat16' or 'float16' of the file; None keeps the parameters' own.
       max_shard_bytes: no file has more bytes of tensors, unless it holds one single tensor.
       overwrite: replace a model's directory that something else wrote; everything in it is lost.
+      chat_template: the tokenizer's, Jinja text; see `conversations.Template.chat_template`. It needs a vocabulary.
 
     Raises:
-      UserError: no Hugging Face class computes this model, or the directory holds something else.
+      UserError: no Hugging Face class computes this model, it has adapters, or the directory holds something else.
     """
+    if config.lora is not None:
+        raise UserError(
+            "save_hf writes whole models; merge the adapters into the matrices first (checkpoints.merged), "
+            "or write them alone (save_peft)"
+        )
     family = family_of(config)
     if vocabulary is not None and vocabulary.vocab_size > config.vocab_size:
         raise UserError(f"{vocabulary.path} has {vocabulary.vocab_size} ids, the model {config.vocab_size}; "
                         "give the vocabulary that the model was trained with")  # fmt: skip
+    if chat_template is not None and vocabulary is None:
+        raise UserError("a chat_template belongs to a tokenizer; pass vocabulary too")
     parameters = flatten(disassemble(model))
     if not all(array.is_fully_addressable for array in parameters.values()):
         raise UserError(
@@ -118,18 +127,25 @@ def save_hf(model: Decoder, config: ModelConfig, directory: str | os.PathLike, v
         _write_json(temporary / "config.json", write_config(config, str(stored_dtype), special))
         _write_json(temporary / "generation_config.json", special)
         if vocabulary is not None:
-            _save_tokenizer(vocabulary, temporary, config.max_length)
+            _save_tokenizer(vocabulary, temporary, config.max_length, chat_template)
 
 
-def _save_tokenizer(vocabulary: Vocabulary, directory: Path, max_length: int) -> None:
+def _save_tokenizer(
+    vocabulary: Vocabulary, directory: Path, max_length: int, chat_template: str | None
+) -> None:
     """The files that transformers loads; for a .model that is not LLM-jp's, that file alone and a warning."""
     from llmjp_jax.tokenizer import save_hf_tokenizer, save_tokenizer
 
     try:
-        save_hf_tokenizer(vocabulary, directory, model_max_length=max_length)
+        save_hf_tokenizer(
+            vocabulary, directory, model_max_length=max_length, chat_template=chat_template
+        )
     except UserError as error:
         save_tokenizer(vocabulary, directory)
-        warnings.warn(f"the export has the tokenizer's .model alone: {error}", stacklevel=3)
+        without = "" if chat_template is None else " and no chat template"
+        warnings.warn(
+            f"the export has the tokenizer's .model alone{without}: {error}", stacklevel=3
+        )
 
 
 def _one_dtype(dtypes: dict[str, Any], asked: str | None) -> np.dtype:

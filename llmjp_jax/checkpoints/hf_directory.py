@@ -61,7 +61,7 @@ def _check_replaceable(directory: Path, overwrite: bool) -> None:
         raise UserError(
             f"{directory} holds files that are not an earlier export; choose another directory, or overwrite it"
         )
-    if not (directory / "config.json").is_file():
+    if not any((directory / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise UserError(
             f"{directory} is not a model's directory, so it is not overwritten; choose another directory"
         )

@@ -25,14 +25,18 @@ def save_run(
     config: ModelConfig,
     model_dir: str | os.PathLike,
     vocabulary: Vocabulary | None = None,
+    template: str | None = None,
 ) -> None:
     """Writes a model as the checkpoint of step 0 of a run, with its tokenizer; the directory appears whole.
 
-    Other runs start from it (`initial_checkpoint_path`); it has nothing to be continued with.
+    Other runs start from it (`initial_checkpoint_path`); it has nothing to be continued with. `template` is the name of
+    the chat template that the model was tuned with, one of `conversations.TEMPLATES`.
 
     Raises:
-      UserError: the directory holds something already.
+      UserError: the directory holds something already, or the model has adapters.
     """
+    if config.lora is not None:
+        raise UserError("save_run writes whole models; merge the adapters into the matrices first (checkpoints.merged)")  # fmt: skip
     model_dir = Path(model_dir)
     if model_dir.is_dir() and any(model_dir.iterdir()):
         raise UserError(f"{model_dir} is not empty; give a new directory for the run")
@@ -47,6 +51,7 @@ def save_run(
             "model": dataclasses.asdict(config),
             "parameters": parameter_count(config),
             "vocabulary": None if vocabulary is None else vocabulary.path,
+            "template": template,
         }
         (temporary / "run.json").write_text(
             json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8"

@@ -1,23 +1,24 @@
 """Checkpoints of a run: written in the background, seen only when whole, restored onto any mesh.
 
-MODEL_DIR/checkpoints/<step>/ holds two items: `parameters` and `optimizer`. Which model they belong to stands in
+MODEL_DIR/checkpoints/<step>/ holds two items: `parameters`, those that the run trains (of a model with adapters, the
+adapters alone), and `optimizer`; with `keep_best` a third, `metrics`. Which model they belong to stands in
 MODEL_DIR/run.json, which the training loop writes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
 
 from llmjp_jax.checkpoints.disk_errors import disk_errors, silence_writers
+from llmjp_jax.checkpoints.runs import saved_steps
 from llmjp_jax.errors import UserError
-from llmjp_jax.models import Decoder, ModelConfig, abstract_decoder, assemble
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,12 +29,14 @@ class CheckpointConfig:
       period: steps between checkpoints; the last step is always saved.
       keep: how many of the newest to keep; None keeps all.
       keep_period: steps whose multiples are kept for ever.
+      keep_best: keep the one with the lowest validation loss too (the newest of equal ones); `runs.best_step` finds it.
       asynchronous: write while training goes on.
     """
 
     period: int = 1000
     keep: int | None = 3
     keep_period: int | None = None
+    keep_best: bool = False
     asynchronous: bool = True
 
     def __post_init__(self):
@@ -45,6 +48,33 @@ class CheckpointConfig:
                 raise UserError(
                     f"CheckpointConfig.{field} = {value!r} must be a whole number of at least 1"
                 )
+        if type(self.keep_best) is not bool:
+            raise UserError(
+                f"CheckpointConfig.keep_best = {self.keep_best!r} must be True or False"
+            )
+
+    def _options(self, read_only: bool) -> ocp.CheckpointManagerOptions:
+        common = {
+            "enable_async_checkpointing": self.asynchronous,
+            "cleanup_tmp_directories": not read_only,
+            "read_only": read_only,
+        }
+        if not self.keep_best:
+            return ocp.CheckpointManagerOptions(
+                max_to_keep=self.keep, keep_period=self.keep_period, **common
+            )
+        kept = [
+            checkpoint_managers.LatestN(self.keep),
+            checkpoint_managers.BestN(
+                get_metric_fn=_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False
+            ),
+        ]
+        if self.keep_period is not None:
+            kept.append(checkpoint_managers.EveryNSteps(self.keep_period))
+        policy = checkpoint_managers.AnyPreservationPolicy(kept)
+        return ocp.CheckpointManagerOptions(
+            preservation_policy=policy, best_fn=_loss, best_mode="min", **common
+        )
 
 
 class Checkpoints:
@@ -63,21 +93,20 @@ class Checkpoints:
         config = config or CheckpointConfig()
         self.directory = Path(model_dir).absolute() / "checkpoints"
         silence_writers()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=config.keep,
-            keep_period=config.keep_period,
-            enable_async_checkpointing=config.asynchronous,
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
-        )
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._manager = ocp.CheckpointManager(self.directory, options=config._options(read_only))
 
     def steps(self) -> list[int]:
         """The steps that have a whole checkpoint, in order."""
         return saved_steps(self.directory.parent)
 
-    def save(self, step: int, parameters: Any, optimizer: Any) -> None:
+    def save(
+        self, step: int, parameters: Any, optimizer: Any, validation_loss: float | None = None
+    ) -> None:
         """Starts to save; the arrays may be overwritten as soon as this returns.
+
+        Args:
+          validation_loss: what `keep_best` compares; a checkpoint without one, or whose loss is no finite number, is
+            kept like any other and never the best.
 
         Raises:
           UserError: this save, or an earlier one in the background, found the disk full or read-only.
@@ -85,8 +114,11 @@ class Checkpoints:
         items = ocp.args.Composite(
             parameters=ocp.args.StandardSave(parameters), optimizer=ocp.args.StandardSave(optimizer)
         )
+        metrics = None
+        if validation_loss is not None and math.isfinite(validation_loss):
+            metrics = {"loss": float(validation_loss)}
         with disk_errors(self.directory):
-            self._manager.save(step, args=items, force=True)
+            self._manager.save(step, args=items, metrics=metrics, force=True)
 
     def restore(self, step: int, parameters: Any, optimizer: Any) -> tuple[Any, Any]:
         """Parameters and optimizer state of a step, laid out as the abstract arrays given say."""
@@ -123,98 +155,8 @@ class Checkpoints:
             ) from error
 
 
-def saved_steps(model_dir: str | os.PathLike) -> list[int]:
-    """The steps that have a whole checkpoint, in order; makes no folder."""
-    directory = Path(model_dir) / "checkpoints"
-    names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
-    return sorted(int(name) for name in names if name.isdigit())
-
-
-def load_run(
-    model_dir: str | os.PathLike,
-    step: int | None = None,
-    mesh: jax.sharding.Mesh | None = None,
-    dtype: str | None = None,
-    layout: Any = None,
-) -> tuple[ModelConfig, Decoder]:
-    """The model of a run directory.
-
-    Args:
-      model_dir: what a run was given as MODEL_DIR.
-      step: which checkpoint; None: the newest.
-      mesh: where to lay the parameters out; None: on one device.
-      dtype: of the parameters; None: as saved.
-      layout: changes to `parallel.LAYOUT`.
-
-    Raises:
-      UserError: the folder holds no run, or not that step.
-    """
-    config = read_model_config(model_dir)
-    steps = saved_steps(model_dir)
-    if not steps:
-        raise UserError(f"{model_dir} has no whole checkpoint yet; let its run reach one")
-    step = steps[-1] if step is None else step
-    if step not in steps:
-        raise UserError(
-            f"{model_dir} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}"
-        )
-    checkpoints = Checkpoints(model_dir, read_only=True)
-    try:
-        definition, abstract, _ = abstract_decoder(config)
-        abstract = _placed(config, abstract, mesh, dtype, layout)
-        return config, assemble(definition, checkpoints.restore_parameters(step, abstract))
-    finally:
-        checkpoints.close()
-
-
-def read_run(model_dir: str | os.PathLike) -> dict:
-    """The contents of MODEL_DIR/run.json.
-
-    Raises:
-      UserError: there is none, or it is not a run's.
-    """
-    path = Path(model_dir) / "run.json"
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{model_dir} is not a run directory: it has no run.json; give a run's MODEL_DIR"
-        ) from None
-    except (ValueError, OSError) as error:
-        raise UserError(
-            f"cannot read {path}: {error}; restore the file or start a new MODEL_DIR"
-        ) from None
-    if not isinstance(run, dict) or "model" not in run:
-        raise UserError(
-            f"{path} lacks the field 'model'; restore the file or start a new MODEL_DIR"
-        )
-    return run
-
-
-def read_model_config(model_dir: str | os.PathLike) -> ModelConfig:
-    """The `ModelConfig` of a run directory; 'auto' choices are made anew for the present platform."""
-    fields = {field.name for field in dataclasses.fields(ModelConfig)}
-    model = read_run(model_dir)["model"]
-    unknown = sorted(set(model) - fields)
-    if unknown:
-        raise UserError(
-            f"{Path(model_dir) / 'run.json'} has the unknown model fields {unknown}; use the version that wrote it"
-        )
-    return ModelConfig(**model)
-
-
-def _placed(config, abstract, mesh, dtype, layout):
-    from llmjp_jax.parallel import parameter_shardings
-
-    if mesh is None:
-        whole = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        shardings = jax.tree.map(lambda _: whole, abstract)
-    else:
-        shardings = parameter_shardings(config, mesh, layout)
-    return jax.tree.map(
-        lambda array, sharding: jax.ShapeDtypeStruct(array.shape, dtype or array.dtype, sharding=sharding),
-        abstract, shardings,
-    )  # fmt: skip
+def _loss(metrics: dict[str, float]) -> float:
+    return metrics["loss"]
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -120,6 +120,11 @@ def load_mixtures(name: str) -> list[Mixture]:
     raise UserError(f"no manifest in data/ has a mixture named {name} ({hint})")
 
 
+def mixture_names() -> list[str]:
+    """The names of all mixtures, in the manifests' order; of one in folds those of its folds."""
+    return list(_all_mixtures())
+
+
 def describe(mixture: Mixture) -> str:
     """A table of a mixture: each subset's share, epochs, licence and source."""
     total = sum(mixture.weights.values())

@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,6 +22,24 @@ from llmjp_jax.inputs.orders import ORDERS, Order
 from llmjp_jax.inputs.sources import Source, Span
 
 Batch = dict[str, np.ndarray]
+
+
+class TrainingInputs(Protocol):
+    """What a run reads its batches from: `Inputs`, `Stages` of them, or `Examples` for tuning."""
+
+    identity: dict
+    fingerprint: str
+
+    @property
+    def stages(self) -> tuple[Stage, ...]: ...
+
+    def batch(self, step: int, rows: slice = slice(None)) -> Batch: ...
+
+    def where(self, step: int) -> list[Sample]: ...
+
+    def steps_of_document(
+        self, source_name: str, document: int, epochs: Iterable[int] = (0,)
+    ) -> list[Sample]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +109,54 @@ class Inputs:
     @functools.cached_property
     def fingerprint(self) -> str:
         """The sha256 of `identity`, by which a continued run knows that its data have not changed."""
-        return _sha256(self.identity)
+        return fingerprint_of(self.identity)
+
+    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+        """See `batch_at`."""
+        if step < 0:
+            raise ValueError(f"step is {step}; steps count from 0")
+        selected = np.arange(self.batch_size)[rows]
+        sources, _, samples = self.samples.place(step * self.batch_size + selected)
+        stream = np.empty((len(selected), self.sequence_length + 1), np.int32)
+        begins = np.empty(stream.shape, bool) if self.document_mask else None
+        for row, (source, sample) in enumerate(zip(sources, samples, strict=True)):
+            self.samples.of_source[source].read(
+                sample, stream[row], None if begins is None else begins[row]
+            )
+        return arrays_of(stream, begins)
+
+    def where(self, step: int) -> list[Sample]:
+        """See the function `where`."""
+        placed = self.samples.place(step * self.batch_size + np.arange(self.batch_size))
+        return [
+            self._sample(step, row, *place) for row, place in enumerate(zip(*placed, strict=True))
+        ]
+
+    def steps_of_document(
+        self, source_name: str, document: int, epochs: Iterable[int] = (0,)
+    ) -> list[Sample]:
+        """See the function `steps_of_document`."""
+        names = [held.source.name for held in self.samples.of_source]
+        if source_name not in names:
+            raise UserError(f"there is no source {source_name}; the sources are {', '.join(names)}")
+        number = names.index(source_name)
+        documents = len(self.samples.of_source[number].source.store)
+        if not 0 <= document < documents:
+            raise UserError(f"{source_name} has {documents} documents and no document {document}")
+        return sorted(
+            self._sample(*divmod(index, self.batch_size), number, epoch, sample)
+            for index, epoch, sample in self.samples.find(number, document, epochs)
+        )
+
+    def _sample(self, step: int, row: int, source: int, epoch: int, sample: int) -> Sample:
+        held = self.samples.of_source[source]
+        return Sample(step, row, held.source.name, epoch, sample, held.spans(sample))
 
 
 class Stage(NamedTuple):
     """Inputs that are used from step `first` of a run to the step before `stop`; None: to its end."""
 
-    inputs: Inputs
+    inputs: Any
     first: int
     stop: int | None
 
@@ -130,7 +189,38 @@ class Stages:
             f"stage_{number}": {"steps": None if stop is None else stop - first} | one.identity
             for number, (one, first, stop) in enumerate(self.stages)
         }
-        self.fingerprint = _sha256(self.identity)
+        self.fingerprint = fingerprint_of(self.identity)
+
+    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+        """See `batch_at`."""
+        stage = self._stage_at(step)
+        return stage.inputs.batch(step - stage.first, rows)
+
+    def where(self, step: int) -> list[Sample]:
+        """See the function `where`."""
+        stage = self._stage_at(step)
+        samples = stage.inputs.where(step - stage.first)
+        return [sample._replace(step=step) for sample in samples]
+
+    def steps_of_document(
+        self, source_name: str, document: int, epochs: Iterable[int] = (0,)
+    ) -> list[Sample]:
+        """See the function `steps_of_document`."""
+        names = {source.name: None for stage in self.stages for source in stage.inputs.sources}
+        if source_name not in names:
+            raise UserError(f"there is no source {source_name}; the sources are {', '.join(names)}")
+        epochs, samples = tuple(epochs), []
+        for inputs, first, stop in self.stages:
+            if any(source.name == source_name for source in inputs.sources):
+                found = inputs.steps_of_document(source_name, document, epochs)
+                moved = [sample._replace(step=first + sample.step) for sample in found]
+                samples += [sample for sample in moved if stop is None or sample.step < stop]
+        return sorted(samples)
+
+    def _stage_at(self, step: int) -> Stage:
+        if step < 0:
+            raise ValueError(f"step is {step}; steps count from 0")
+        return next(stage for stage in self.stages if stage.stop is None or step < stage.stop)
 
 
 class Sample(NamedTuple):
@@ -155,7 +245,7 @@ class Sample(NamedTuple):
         return list(dict.fromkeys(numbers))
 
 
-def batch_at(inputs: Inputs | Stages, step: int, rows: slice = slice(None)) -> Batch:
+def batch_at(inputs: TrainingInputs, step: int, rows: slice = slice(None)) -> Batch:
     """The global batch of a step, or some of its rows; it depends on nothing but the arguments.
 
     Without `document_mask`, a row is one segment, positions count 0 to L-1 and every target has weight 1. With it,
@@ -179,33 +269,16 @@ def batch_at(inputs: Inputs | Stages, step: int, rows: slice = slice(None)) -> B
       `tokens`, `targets`, `segment_ids`, `positions` int32 and `loss_weights` float32, each [rows, length], to be read
       only: without `document_mask` they share memory.
     """
-    if step < 0:
-        raise ValueError(f"step is {step}; steps count from 0")
-    stage = _stage_at(inputs, step)
-    one = stage.inputs
-    selected = np.arange(one.batch_size)[rows]
-    sources, _, samples = one.samples.place((step - stage.first) * one.batch_size + selected)
-    stream = np.empty((len(selected), one.sequence_length + 1), np.int32)
-    begins = np.empty(stream.shape, bool) if one.document_mask else None
-    for row, (source, sample) in enumerate(zip(sources, samples, strict=True)):
-        one.samples.of_source[source].read(
-            sample, stream[row], None if begins is None else begins[row]
-        )
-    return arrays_of(stream, begins)
+    return inputs.batch(step, rows)
 
 
-def where(inputs: Inputs | Stages, step: int) -> list[Sample]:
-    """The place in the sources of every row of a step."""
-    stage = _stage_at(inputs, step)
-    order, rows = stage.inputs.samples, stage.inputs.batch_size
-    placed = order.place((step - stage.first) * rows + np.arange(rows))
-    return [
-        _sample(order, step, row, *place) for row, place in enumerate(zip(*placed, strict=True))
-    ]
+def where(inputs: TrainingInputs, step: int) -> list[Sample]:
+    """The place in the sources of every row of a step; of `Examples`, of everything in its rows."""
+    return inputs.where(step)
 
 
 def steps_of_document(
-    inputs: Inputs | Stages, source_name: str, document: int, epochs: Iterable[int] = (0,)
+    inputs: TrainingInputs, source_name: str, document: int, epochs: Iterable[int] = (0,)
 ) -> list[Sample]:
     """Every row that holds a token of a document, as input or target, in the given epochs of its source.
 
@@ -219,38 +292,11 @@ def steps_of_document(
     Returns:
       The rows by step; empty for a document in the dropped end of the stream.
     """
-    names = {source.name: None for stage in inputs.stages for source in stage.inputs.sources}
-    if source_name not in names:
-        raise UserError(f"there is no source {source_name}; the sources are {', '.join(names)}")
-    epochs, samples = tuple(epochs), []
-    for stage in inputs.stages:
-        order = stage.inputs.samples
-        for t, held in enumerate(order.of_source):
-            if held.source.name != source_name:
-                continue
-            documents = len(held.source.store)
-            if not 0 <= document < documents:
-                raise UserError(
-                    f"{source_name} has {documents} documents and no document {document}"
-                )
-            for index, epoch, sample in order.find(t, document, epochs):
-                step, row = divmod(index, stage.inputs.batch_size)
-                step += stage.first
-                if stage.stop is None or step < stage.stop:
-                    samples.append(_sample(order, step, row, t, epoch, sample))
-    return sorted(samples)
+    return inputs.steps_of_document(source_name, document, epochs)
 
 
-def _stage_at(inputs: Inputs | Stages, step: int) -> Stage:
-    return next(stage for stage in inputs.stages if stage.stop is None or step < stage.stop)
-
-
-def _sample(order: Order, step: int, row: int, source: int, epoch: int, sample: int) -> Sample:
-    held = order.of_source[source]
-    return Sample(step, row, held.source.name, epoch, sample, held.spans(sample))
-
-
-def _sha256(identity: dict) -> str:
+def fingerprint_of(identity: dict) -> str:
+    """The sha256 of an identity in words."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

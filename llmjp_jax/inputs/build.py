@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from math import lcm
 from pathlib import Path
@@ -18,12 +18,14 @@ import numpy as np
 from tqdm import tqdm
 
 import llmjp_jax
+from llmjp_jax.conversations import get_template
 from llmjp_jax.errors import UserError
 from llmjp_jax.files import sha256_file
 from llmjp_jax.inputs.blends import write_weights
-from llmjp_jax.inputs.store_writer import TokenStoreWriter
+from llmjp_jax.inputs.example_store import build_examples
+from llmjp_jax.inputs.store_writer import PLACE, TokenStoreWriter, describe_source
 from llmjp_jax.inputs.token_store import TokenStore, token_dtype
-from llmjp_jax.inputs.tokenizing import PLACE, Chunk, jsonl_chunks, seqio_chunks
+from llmjp_jax.inputs.tokenizing import Chunk, jsonl_chunks, seqio_chunks
 from llmjp_jax.tokenizer import Vocabulary, load_vocabulary
 
 _SAVE_EVERY = 2.0  # seconds between fsyncs of the parts
@@ -41,7 +43,8 @@ def cache_task(
 
     A store that is already there is left alone if vocabulary and sources are those it was built from. Files are known
     by size and time of change, else by sha256; a Task without files of its own (TFDS, a function) by its vocabulary
-    alone.
+    alone. A Task of records for tuning (`tasks.register_instruction_task`) becomes stores of examples or of pairs, as
+    `build_examples` makes them.
 
     Args:
       task_or_mixture_name: a registered name.
@@ -58,7 +61,7 @@ def cache_task(
       UserError: the name is unknown, a source is missing or has a bad line, the vocabulary cannot end documents, or a
         store of other sources is in the way.
     """
-    from llmjp_jax.tasks import get_task_or_mixture
+    from llmjp_jax.tasks import get_task_or_mixture, record_source
 
     provider = get_task_or_mixture(task_or_mixture_name, module)
     cache_dir = Path(cache_dir)
@@ -72,7 +75,8 @@ def cache_task(
             )
         for split in present:
             prefix = cache_dir / task.name / split
-            _build_store(task, split, prefix, num_threads, overwrite)
+            build = _build_examples if record_source(task) else _build_store
+            build(task, split, prefix, num_threads, overwrite)
             prefixes.append(prefix)
     if tasks:
         weights = integer_weights({task.name: provider.get_rate(task) for task in tasks})
@@ -105,16 +109,14 @@ def _build_store(task, split: str, prefix: Path, num_threads: int | None, overwr
     vocabulary = _vocabulary_of(task)
     source = plain_text_source(task)
     files = list(source.list_shards(split)) if source else []
-    sources = [_described(path) for path in files]
-    if prefix.with_name(f"{split}.idx").exists():
-        difference = _difference(TokenStore(prefix), vocabulary, sources)
-        if difference is None:
-            return
-        if not overwrite:
-            raise UserError(
-                f"the store {prefix} is in the way: {difference}; build it again with --overwrite or choose another "
-                "--cache_dir"
-            )
+    sources = [describe_source(path) for path in files]
+
+    def difference(store: TokenStore) -> str | None:
+        found = _difference(store, vocabulary, sources)
+        return found or ("it holds examples for tuning" if "kind" in store.manifest else None)
+
+    if _stands(prefix, overwrite, difference):
+        return
     identity = {"task": task.name, "vocabulary": vocabulary.fingerprint, "sources": sources}
     writer = TokenStoreWriter(
         prefix, token_dtype(vocabulary.vocab_size), PLACE if source else None, resume=True
@@ -140,6 +142,51 @@ def _build_store(task, split: str, prefix: Path, num_threads: int | None, overwr
         _commit(writer, progress, task.name, split, vocabulary, files)
     finally:
         writer.close()
+
+
+def _build_examples(task, split: str, prefix: Path, num_threads: int | None, overwrite: bool) -> None:  # fmt: skip
+    """A store of a Task of records; one that was interrupted begins anew, which takes seconds."""
+    from llmjp_jax.tasks import record_source
+
+    source = record_source(task)
+    files = source.list_shards(split)
+    sources = [describe_source(path) for path in files]
+
+    def difference(store: TokenStore) -> str | None:
+        return _difference(store, source.vocabulary, sources) or _other_reading(store, source)
+
+    if not _stands(prefix, overwrite, difference):
+        build_examples(
+            files, source.vocabulary, source.template, prefix, kind=source.kind, bos=source.bos,
+            num_threads=num_threads, details={"task": task.name, "split": split},
+        )  # fmt: skip
+
+
+def _other_reading(store: TokenStore, source) -> str | None:
+    """How a store of records was read otherwise than its Task reads them; None if alike."""
+    bos = source.bos or get_template(source.template).bos
+    for field, asked in (("kind", source.kind), ("template", source.template), ("bos", bos)):
+        built = store.manifest.get(field)
+        if built != asked:
+            return f"it was built with {field} = {built!r}, and the Task has {asked!r}"
+    return None
+
+
+def _stands(prefix: Path, overwrite: bool, difference: Callable[[TokenStore], str | None]) -> bool:
+    """Whether a store is there already and may stay.
+
+    Raises:
+      UserError: it differs from what is to be built, and `overwrite` does not say that it may go.
+    """
+    if not prefix.with_name(f"{prefix.name}.idx").exists():
+        return False
+    found = difference(TokenStore(prefix))
+    if found is not None and not overwrite:
+        raise UserError(
+            f"the store {prefix} is in the way: {found}; build it again with --overwrite or choose another "
+            "--cache_dir"
+        )
+    return found is None
 
 
 def _write(
@@ -196,7 +243,7 @@ def _commit(
     vocabulary: Vocabulary,
     files: list[str],
 ) -> None:
-    sources = [_described(path) | {"sha256": sha256_file(path)} for path in files]
+    sources = [describe_source(path) | {"sha256": sha256_file(path)} for path in files]
     for now, then in zip(sources, progress["identity"]["sources"], strict=True):
         if any(now[key] != then[key] for key in then):
             raise UserError(f"{now['path']} changed while it was read; run the command again")
@@ -220,17 +267,6 @@ def _commit(
             "sources": sources,
         }
     )
-
-
-def _described(path: str) -> dict:
-    """What tells one version of a source file from another without reading it."""
-    try:
-        status = Path(path).stat()
-    except FileNotFoundError:
-        raise UserError(
-            f"there is no file {path}; prepare the corpus first, or correct the path"
-        ) from None
-    return {"path": path, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def _difference(store: TokenStore, vocabulary: Vocabulary, sources: list[dict]) -> str | None:

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from llmjp_jax.inputs.batches import Batch, Inputs, Stages, batch_at
+from llmjp_jax.inputs.batches import Batch, TrainingInputs, batch_at
 
 
 def prefetch(
-    inputs: Inputs | Stages,
+    inputs: TrainingInputs,
     start_step: int,
     put: Callable[[Batch], Any],
     depth: int = 2,
@@ -25,7 +25,7 @@ def prefetch(
     the iterator is closed, is exhausted, or is left by an exception. Nothing runs before the first `next`.
 
     Args:
-      inputs: the sources and sizes.
+      inputs: the sources and sizes; the batches of `Examples` may differ in length.
       start_step: the first step.
       put: what moves a batch onto the devices; called in the thread.
       depth: how many finished batches may wait, at least 1.

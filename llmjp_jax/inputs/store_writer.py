@@ -20,6 +20,8 @@ from llmjp_jax.errors import UserError
 from llmjp_jax.files import atomic_write, sha256_file
 from llmjp_jax.inputs.token_store import DTYPE_CODES, HEADER, MAGIC
 
+# Where a document stands: which of the sources' files, the line (from 1), and the line's first byte.
+PLACE = np.dtype([("file", "<u4"), ("line", "<u4"), ("offset", "<u8")])
 _CHUNK = 1 << 22  # rows of an index that are held in memory at a time
 
 
@@ -31,6 +33,7 @@ class TokenStoreWriter:
       dtype: the integer type of the ids on disk, from `token_dtype`.
       place_dtype: the type of one document's place in the source; None for a store without places.
       resume: go on after the last `save_progress`, if there was one. Otherwise parts left behind are thrown away.
+      masked: whether each token comes with a byte of `.mask`, 1 in a response and 0 elsewhere.
 
     Attributes:
       progress: what the last `save_progress` was given, or None at the start.
@@ -43,6 +46,7 @@ class TokenStoreWriter:
         dtype,
         place_dtype: np.dtype | None = None,
         resume: bool = False,
+        masked: bool = False,
     ):
         self.prefix, self.dtype = Path(prefix), np.dtype(dtype)
         if self.dtype not in DTYPE_CODES:
@@ -55,6 +59,9 @@ class TokenStoreWriter:
         self._types = {".bin": self.dtype, ".lengths": np.dtype("<i4"), ".ends": np.dtype("<i8")}
         if self._place_dtype is not None:
             self._types[".places"] = self._place_dtype
+        self._masked = masked
+        if masked:
+            self._types[".mask"] = np.dtype(np.uint8)
         self._limits = np.iinfo(self.dtype)
         saved = self._saved() if resume else None
         self.progress: Any = saved["progress"] if saved else None
@@ -104,10 +111,10 @@ class TokenStoreWriter:
         for file in self._files.values():
             file.truncate(0)
 
-    def sha256(self) -> str:
-        """The sha256 of the ids added so far, as they lie in `.bin`."""
-        self._files[".bin"].flush()
-        return sha256_file(self._path(".bin.part"))
+    def sha256(self, suffix: str = ".bin") -> str:
+        """The sha256 of the ids added so far, as they lie in `.bin`; with ".mask", of the mask."""
+        self._files[suffix].flush()
+        return sha256_file(self._path(f"{suffix}.part"))
 
     @property
     def tokens(self) -> int:
@@ -121,14 +128,19 @@ class TokenStoreWriter:
         self._files[name].write(np.ascontiguousarray(values, self._types[name]))
         self._counts[name] += len(values)
 
-    def add(self, ids: Sequence[int] | np.ndarray, place=None) -> None:
+    def add(self, ids: Sequence[int] | np.ndarray, place=None, mask=None) -> None:
         """Adds one document of one sequence."""
         ids = np.asarray(ids, np.int64)
         places = None if self._place_dtype is None else np.array([place], self._place_dtype)
-        self.add_documents(ids, np.array([len(ids)]), places)
+        mask = None if mask is None else np.asarray(mask)
+        self.add_documents(ids, np.array([len(ids)]), places, mask)
 
     def add_documents(
-        self, ids: np.ndarray, lengths: np.ndarray, places: np.ndarray | None = None
+        self,
+        ids: np.ndarray,
+        lengths: np.ndarray,
+        places: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
     ) -> None:
         """Adds many documents of one sequence each.
 
@@ -136,11 +148,18 @@ class TokenStoreWriter:
           ids: all their ids, joined: [tokens].
           lengths: the number of ids of each: [documents].
           places: where each came from: [documents]; required exactly when the writer has a `place_dtype`.
+          mask: 0 or 1 for each id: [tokens]; required exactly when the writer is `masked`.
         """
         if (places is None) != (self._place_dtype is None):
             raise ValueError("places are given exactly when the writer has a place_dtype")
+        if (mask is None) == self._masked:
+            raise ValueError("a mask is given exactly when the writer is masked")
         self._check_range(ids)
         first = self._counts[".lengths"]
+        if mask is not None:
+            if mask.shape != ids.shape or not np.isin(mask, (0, 1)).all():
+                raise ValueError("a mask has a 0 or a 1 for each id")
+            self._append(".mask", mask)
         self._append(".bin", ids)
         self._append(".lengths", lengths)
         self._append(".ends", np.arange(first + 1, first + 1 + len(lengths)))
@@ -149,6 +168,8 @@ class TokenStoreWriter:
 
     def add_sequences(self, sequences: Iterable[Sequence[int] | np.ndarray]) -> None:
         """Adds one document that consists of several sequences, as Megatron's `add_item` and `end_document`."""
+        if self._masked:
+            raise ValueError("a document with a mask is one sequence; use add")
         for ids in sequences:
             ids = np.asarray(ids, np.int64)
             self._check_range(ids)
@@ -192,6 +213,10 @@ class TokenStoreWriter:
         with atomic_write(self._path(".idx.new")) as file:
             self._write_index(file)
         self._path(".bin.part").replace(self._path(".bin"))
+        if self._masked:
+            self._path(".mask.part").replace(self._path(".mask"))
+        else:
+            self._path(".mask").unlink(missing_ok=True)
         self._path(".idx.new").replace(self._path(".idx"))
         self.discard()
 
@@ -235,3 +260,18 @@ class TokenStoreWriter:
             np.lib.format.write_array_header_1_0(file, header)
             for i in range(0, len(places), _CHUNK):
                 file.write(places[i : i + _CHUNK].tobytes())
+
+
+def describe_source(path: str | os.PathLike) -> dict[str, Any]:
+    """What tells one version of a source file from another without reading it, for a manifest.
+
+    Raises:
+      UserError: there is no such file.
+    """
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no file {path}; prepare the corpus first, or correct the path"
+        ) from None
+    return {"path": str(path), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}

@@ -49,7 +49,7 @@ def stored_arrays(
     if arrays is not None:
         return arrays
     try:
-        with _locked(folder) as alone:
+        with locked(folder) as alone:
             arrays = _opened(folder, identity)
             if arrays is None:
                 _build(folder, identity, build, alone)
@@ -117,7 +117,7 @@ def _described(path: Path) -> dict:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
+def locked(folder: Path) -> Iterator[bool]:
     """Holds a lock on a file that stays beside the folder; False where the file system has no locks.
 
     The file stays because, were it removed, two processes could hold locks of one name.

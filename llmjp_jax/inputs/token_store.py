@@ -3,8 +3,8 @@
 `PREFIX.bin` is all token ids, one after another. `PREFIX.idx` holds, little-endian and unaligned: `MMIDIDX\\0\\0`, the
 version as uint64 (1), a dtype code as uint8, the number of sequences and of document indices as uint64, then each
 sequence's length (int32), its first byte in `.bin` (int64), and the sequence with which each document begins (int64,
-one more than documents). A store that we built also has `PREFIX.json`, its manifest. Needs numpy only. Writing is in
-`store_writer.py`.
+one more than documents). A store that we built also has `PREFIX.json`, its manifest; one of examples for tuning also
+has `PREFIX.mask`, a byte for each token. Needs numpy only. Writing is in `store_writer.py`.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ class TokenStore:
     def fingerprint(self) -> str:
         """A sha256 that changes when the data do, and costs nothing to compute.
 
-        From the manifest: the vocabulary, the counts and the sha256 that the `.bin` had when it was built. Without a
-        manifest: the sizes of both files, and the head and the tail of the index.
+        From the manifest: the vocabulary, the counts and the sha256 that the `.bin`, and the `.mask` of a store that
+        has one, had when they were built. Without a manifest: the sizes of both files, and the head and the tail of the index.
         """
         if self.manifest is not None:
             parts = [
@@ -177,6 +177,8 @@ class TokenStore:
                 len(self),
                 self.num_tokens,
             ]
+            if "mask_sha256" in self.manifest:
+                parts += [self.manifest["mask_sha256"], self.manifest["kind"]]
             return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         digest = hashlib.sha256(
             f"{self._data.stat().st_size} {self._index.stat().st_size}".encode()
@@ -186,6 +188,29 @@ class TokenStore:
             file.seek(max(0, self._index.stat().st_size - (1 << 16)))
             digest.update(file.read())
         return digest.hexdigest()
+
+    @functools.cached_property
+    def mask(self) -> np.ndarray | None:
+        """1 for each token that is part of a response, else 0: uint8 [num_tokens], read-only; None without `.mask`.
+
+        Raises:
+          UserError: it has another length than the store, or is missing though the manifest tells of it.
+        """
+        path = _beside(self.prefix, ".mask")
+        if not path.is_file():
+            if "mask_sha256" in (self.manifest or {}):
+                raise UserError(
+                    f"there is no file {path}, which the store had when it was built; copy or build it again"
+                )
+            return None
+        if path.stat().st_size != self.num_tokens:
+            raise UserError(
+                f"{path} has {path.stat().st_size} bytes and the store beside it {self.num_tokens} tokens; copy or "
+                "build the store again"
+            )
+        if not self.num_tokens:
+            return np.zeros(0, np.uint8)
+        return np.memmap(path, np.uint8, "r").view(np.ndarray)
 
     @functools.cached_property
     def places(self) -> np.ndarray | None:

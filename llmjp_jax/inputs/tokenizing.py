@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from llmjp_jax.errors import UserError
+from llmjp_jax.inputs.store_writer import PLACE
 from llmjp_jax.tasks import read_texts
 from llmjp_jax.tokenizer import Vocabulary
 
-# Where a document stands: which of the split's files, the line (from 1), and the line's first byte.
-PLACE = np.dtype([("file", "<u4"), ("line", "<u4"), ("offset", "<u8")])
 # Large enough that the threads of one call share the work evenly, small enough to hold several.
 _BATCH_BYTES = 2_000_000
 

@@ -1,6 +1,6 @@
 """Logical names of axes: what the model says about its arrays. Where they lie on devices, `parallel` decides.
 
-Parameters:   layers, vocab, positions, embed, heads, kv_heads, head_dim, mlp, experts.
+Parameters:   layers, vocab, positions, embed, heads, kv_heads, head_dim, mlp, experts, lora_rank.
 Activations:  batch, length, stream_length (the residual stream's length between blocks), and the above with
               `activation_` in front where a parameter and an activation of the same size must be laid out differently
               (FSDP shards a kernel's `embed`, never the residual stream's).

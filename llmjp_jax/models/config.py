@@ -10,6 +10,7 @@ import dataclasses
 from typing import Literal
 
 from llmjp_jax.errors import UserError
+from llmjp_jax.models.lora import LoraConfig
 
 # Fields that say how the same function is computed: two configs that differ only in these are the same model.
 COMPUTE_FIELDS = ("dtype", "attention", "remat", "unroll", "barriers", "loss_chunks")
@@ -45,6 +46,7 @@ class ModelConfig:
       dropout: rate after the embedding, the attention output and the MLP; attention_dropout: on attention weights.
       initializer_std: of all matrices; those that write to the residual stream are divided by sqrt(2 layers), as
         Megatron does by default.
+      lora: adapters on some of the matrices, which are then frozen in training; None: none.
       dtype: of activations and matrix products; parameters, norms' statistics, softmax and loss stay float32.
       attention: 'reference' (whole [length, length] scores), 'blocked' (skips what lies after the query block: CPU),
         'xla' and 'cudnn' (`jax.nn.dot_product_attention`), 'splash' (JAX's Pallas kernel for TPUs), 'splash_interpret'
@@ -76,6 +78,7 @@ class ModelConfig:
     dropout: float = 0.0
     attention_dropout: float = 0.0
     initializer_std: float = 0.02
+    lora: LoraConfig | None = None
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     attention: Literal["auto", "reference", "blocked", "xla", "cudnn"] = "auto"
@@ -115,6 +118,8 @@ class ModelConfig:
         )
         if self.experts is not None:
             self._check_experts()
+        if self.lora is not None:
+            self._check_lora()
         if self.attention not in ("auto", "reference", "blocked"):
             self._check(self.attention_dropout == 0, "attention_dropout",
                         f"be 0 with attention={self.attention!r}; use 'reference' or 'blocked'")  # fmt: skip
@@ -130,6 +135,25 @@ class ModelConfig:
         )
         self._check(not self.bias, "bias", "be False in a model with experts")
 
+    def _check_lora(self) -> None:
+        is_config = isinstance(self.lora, LoraConfig)
+        self._check(is_config, "lora", "be None or a LoraConfig")
+        targets = set(self.lora.targets)
+
+        def refuse(names: set[str], why: str) -> None:
+            found = [name for name in self.lora.targets if name in names & targets]
+            if found:
+                raise UserError(
+                    f"LoraConfig.targets has {', '.join(map(repr, found))}, {why}; leave it out"
+                )
+
+        if self.activation != "swiglu":
+            refuse({"gate"}, f"which a model with activation={self.activation!r} lacks")
+        if self.experts is not None:
+            refuse({"gate", "up", "down"}, "and experts take no adapters, only attention does")
+        if self.tied_embeddings:
+            refuse({"head", "embedding"}, "and a table that is both embedding and output matrix takes no adapter")  # fmt: skip
+
     def _check(self, holds: bool, field: str, must: str) -> None:
         if not holds:
             raise UserError(f"ModelConfig.{field} = {getattr(self, field)!r} must {must}")
@@ -138,6 +162,12 @@ class ModelConfig:
     def padded_vocab_size(self) -> int:
         """Rows of the embedding: `vocab_size` rounded up to a multiple of `vocab_multiple`."""
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
+
+    @property
+    def uses_dropout(self) -> bool:
+        """Whether training draws random numbers for dropout of any kind."""
+        lora = 0 if self.lora is None else self.lora.dropout
+        return max(self.dropout, self.attention_dropout, lora) > 0
 
     def on_platform(self, platform: str, *, placed: bool = True) -> ModelConfig:
         """This config with every 'auto' replaced by the choice for 'cpu', 'gpu' or 'tpu'.

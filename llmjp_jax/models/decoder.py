@@ -11,7 +11,15 @@ from flax import nnx
 from llmjp_jax.models.attention import attend, attend_cached
 from llmjp_jax.models.axes import constrain, relaid
 from llmjp_jax.models.config import ModelConfig
-from llmjp_jax.models.linear import Linear, Norm, dropout, fence_gradient
+from llmjp_jax.models.linear import (
+    Adapter,
+    Linear,
+    Norm,
+    adapter_keys,
+    dropout,
+    fence_gradient,
+    is_adapted,
+)
 from llmjp_jax.models.moe import Balance, Experts
 from llmjp_jax.models.rope import rope_table, rotate
 
@@ -28,31 +36,43 @@ class Attention(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         embed, head_dim = (config.embed,), config.head_dim
         heads, kv_heads = (config.heads, head_dim), (config.kv_heads, head_dim)
-        self.query = Linear(config, embed, heads, ("embed", "heads", "head_dim"), rngs)
-        self.key = Linear(config, embed, kv_heads, ("embed", "kv_heads", "head_dim"), rngs)
-        self.value = Linear(config, embed, kv_heads, ("embed", "kv_heads", "head_dim"), rngs)
-        self.output = Linear(
-            config, heads, embed, ("heads", "head_dim", "embed"), rngs, residual=True
-        )
+        inward, kv_inward = ("embed", "heads", "head_dim"), ("embed", "kv_heads", "head_dim")
+        query_key = rngs.params()
+        self.query = Linear(config, embed, heads, inward, query_key, target="query")
+        self.key = Linear(config, embed, kv_heads, kv_inward, rngs.params(), target="key")
+        self.value = Linear(config, embed, kv_heads, kv_inward, rngs.params(), target="value")
+        self.output = Linear(config, heads, embed, ("heads", "head_dim", "embed"), rngs.params(),
+                             target="output", residual=True)  # fmt: skip
+        self.fused = is_adapted(config, "query_key_value")
+        if self.fused:
+            self.lora = Adapter(config, query_key, embed, ("embed",), query=(heads, inward[1:]),
+                                key=(kv_heads, kv_inward[1:]), value=(kv_heads, kv_inward[1:]))  # fmt: skip
         self.config = config
 
-    def project(self, x, table, length: str | None = "length"):
+    def project(self, x, table, length: str | None = "length", adapter_key=None):
         """x [batch, length, embed] → query, key, value [batch, length, heads, head_dim], rotated if `table` is given.
 
-        `length`: the logical name of that axis.
+        `length`: the logical name of that axis; `adapter_key`: turns on the dropout of adapters.
         """
-        query = constrain(self.query(x), "batch", length, "heads", "head_dim")
-        key = constrain(self.key(x), "batch", length, "kv_heads", "head_dim")
-        value = constrain(self.value(x), "batch", length, "kv_heads", "head_dim")
+        query_key, key_key, value_key = adapter_keys(self.config, adapter_key, 3)
+        query, key, value = self.query(x, query_key), self.key(x, key_key), self.value(x, value_key)
+        if self.fused:
+            # One matrix to PEFT: one A, and one mask of dropout.
+            added = self.lora(x, query_key)
+            query, key, value = query + added["query"], key + added["key"], value + added["value"]
+        query = constrain(query, "batch", length, "heads", "head_dim")
+        key = constrain(key, "batch", length, "kv_heads", "head_dim")
+        value = constrain(value, "batch", length, "kv_heads", "head_dim")
         if table is not None:
             query, key = rotate(query, table), rotate(key, table)
         return query, key, value
 
-    def __call__(self, x, table, segment_ids, dropout_key):
-        query, key, value = self.project(x, table)
+    def __call__(self, x, table, segment_ids, dropout_key, adapter_key=None):
+        inward_key, output_key = adapter_keys(self.config, adapter_key, 2)
+        query, key, value = self.project(x, table, adapter_key=inward_key)
         y = attend(query, key, value, segment_ids, backend=self.config.attention,
                    rate=self.config.attention_dropout, dropout_key=dropout_key)  # fmt: skip
-        return self.output(constrain(y, "batch", "length", "heads", "head_dim"))
+        return self.output(constrain(y, "batch", "length", "heads", "head_dim"), output_key)
 
 
 class MLP(nnx.Module):
@@ -61,19 +81,22 @@ class MLP(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         embed, mlp = (config.embed,), (config.mlp,)
         if config.activation == "swiglu":
-            self.gate = Linear(config, embed, mlp, ("embed", "mlp"), rngs)
-        self.up = Linear(config, embed, mlp, ("embed", "mlp"), rngs)
-        self.down = Linear(config, mlp, embed, ("mlp", "embed"), rngs, residual=True)
+            self.gate = Linear(config, embed, mlp, ("embed", "mlp"), rngs.params(), target="gate")
+        self.up = Linear(config, embed, mlp, ("embed", "mlp"), rngs.params(), target="up")
+        self.down = Linear(
+            config, mlp, embed, ("mlp", "embed"), rngs.params(), target="down", residual=True
+        )
         self.config = config
 
-    def __call__(self, x: jax.Array, length: str | None = "length") -> jax.Array:
+    def __call__(self, x: jax.Array, length: str | None = "length", adapter_key=None) -> jax.Array:
         """x [batch, length, embed] → the same; `length`: the logical name of that axis."""
-        up = self.up(x)
+        gate_key, up_key, down_key = adapter_keys(self.config, adapter_key, 3)
+        up = self.up(x, up_key)
         if self.config.activation == "swiglu":
-            y = jax.nn.silu(self.gate(x)) * up
+            y = jax.nn.silu(self.gate(x, gate_key)) * up
         else:
             y = jax.nn.gelu(up, approximate=self.config.activation == "gelu_tanh")
-        return self.down(constrain(y, "batch", length, "mlp"))
+        return self.down(constrain(y, "batch", length, "mlp"), down_key)
 
 
 def _gathered(x: jax.Array) -> jax.Array:
@@ -99,9 +122,13 @@ class Block(nnx.Module):
     def __call__(self, h, table, segment_ids, dropout_key):
         """The stream after this block, and the router's `Balance` (None without experts)."""
         keys = (None,) * 3 if dropout_key is None else jax.random.split(dropout_key, 3)
-        y = self.attention(_gathered(self.attention_norm(h)), table, segment_ids, keys[0])
+        # A stream of their own: the other masks are those of the model without adapters.
+        lora_key = None if dropout_key is None else jax.random.fold_in(dropout_key, 3)
+        attention_key, mlp_key = adapter_keys(self.config, lora_key, 2)
+        x = _gathered(self.attention_norm(h))
+        y = self.attention(x, table, segment_ids, keys[0], attention_key)
         h = self._add(h, dropout(_scattered(y), self.config.dropout, keys[1]))
-        y, balance = self._feed_forward(h)
+        y, balance = self._feed_forward(h, mlp_key)
         return self._add(h, dropout(y, self.config.dropout, keys[2])), balance
 
     def extend(self, h, table, keys, values, layer, start, length):
@@ -120,10 +147,12 @@ class Block(nnx.Module):
         y = y if self.config.experts is None else y[0]
         return self._add(h, y, _NEW), keys, values
 
-    def _feed_forward(self, h):
+    def _feed_forward(self, h, adapter_key):
         x = _gathered(self.mlp_norm(h))
         # Experts leave their sums split as the stream is.
-        return (_scattered(self.mlp(x)), None) if self.config.experts is None else self.mlp(x)
+        if self.config.experts is not None:
+            return self.mlp(x)
+        return _scattered(self.mlp(x, adapter_key=adapter_key)), None
 
     def _add(self, h, y, names=_STREAM):
         # Without a barrier XLA's CPU backend recomputes the whole chain of sums in every consumer.
@@ -137,9 +166,14 @@ class Embedding(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         std = config.initializer_std
         shape = (config.padded_vocab_size, config.embed)
+        key = rngs.params()
         self.tokens = nnx.Param(
-            jax.random.normal(rngs.params(), shape) * std, out_sharding=("vocab", "embed")
+            jax.random.normal(key, shape) * std, out_sharding=("vocab", "embed")
         )
+        self.adapted = is_adapted(config, "embedding")
+        if self.adapted:
+            output = (config.embed,), ("embed",)
+            self.lora = Adapter(config, key, shape[:1], ("vocab",), table=True, b=output)
         if config.position == "learned":
             shape = (config.max_length, config.embed)
             self.positions = nnx.Param(
@@ -151,6 +185,8 @@ class Embedding(nnx.Module):
         # The table's embed axis is gathered first: a lookup in a table that is sharded both ways is not partitioned.
         table = constrain(self.tokens[...].astype(self.config.dtype), "vocab", None)
         h = table[tokens]
+        if self.adapted:
+            h = h + self.lora.look_up(tokens)
         if self.config.position == "learned":
             h = h + constrain(self.positions[...].astype(self.config.dtype), None, None)[positions]
         return constrain(h, *names)
@@ -221,7 +257,7 @@ class Decoder(nnx.Module):
         if self.config.tied_embeddings:
             kernel = self.embed.tokens[...].T
             return fence_gradient(kernel) if self.config.barriers else kernel
-        return self.head.kernel[...]
+        return self.head.matrix()
 
     def empty_cache(self, start: jax.Array, slots: int) -> dict[str, jax.Array]:
         """A cache for `extend`: keys and values [layers, batch, slots, kv_heads, head_dim] in `config.dtype`.
@@ -271,8 +307,17 @@ class _Head(nnx.Module):
     """The output matrix of a model whose embeddings are not tied."""
 
     def __init__(self, config, inputs, outputs, axes, rngs):
-        kernel = jax.random.normal(rngs.params(), inputs + outputs) * config.initializer_std
+        key = rngs.params()
+        kernel = jax.random.normal(key, inputs + outputs) * config.initializer_std
         self.kernel = nnx.Param(kernel, out_sharding=axes)
+        self.adapted = is_adapted(config, "head")
+        if self.adapted:
+            self.lora = Adapter(config, key, inputs, axes[:1], b=(outputs, axes[1:]))
+
+    def matrix(self):
+        """[embed, vocab] with its adapter; the loss takes it whole and in pieces, so the adapter has no dropout."""
+        kernel = self.kernel[...]
+        return kernel + self.lora.product() if self.adapted else kernel
 
 
 def _stacked_blocks(config: ModelConfig, rngs: nnx.Rngs) -> Block:

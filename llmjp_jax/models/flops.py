@@ -5,6 +5,8 @@ XLA's own count takes the body of a scan once, whatever its trip count, so utili
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 
 from llmjp_jax.models.config import ModelConfig
@@ -33,8 +35,14 @@ def matmul_parameters(config: ModelConfig) -> int:
 def train_flops_per_token(config: ModelConfig, length: int, *, causal: bool) -> float:
     """Floating-point operations of a forward and a backward pass, per token of a sequence of `length` tokens.
 
-    6 for each parameter that multiplies, and 12 for each layer, head dimension and attended position. `causal` counts
-    only the half of the score matrix that is used (Megatron's and PaLM's published figures count all of it).
+    6 for each parameter that multiplies, 4 where it is frozen and has no gradient, and 12 for each layer, head dimension
+    and attended position. `causal` counts only the half of the score matrix that is used (Megatron's and PaLM's published
+    figures count all of it).
     """
     scores = 12 * config.layers * config.heads * config.head_dim * length
-    return 6.0 * matmul_parameters(config) + scores * (0.5 if causal else 1.0)
+    products = 6.0 * matmul_parameters(config)
+    if config.lora is not None:
+        base = dataclasses.replace(config, lora=None)
+        adapters = parameter_count(config) - parameter_count(base)
+        products = 4.0 * matmul_parameters(base) + 6.0 * adapters
+    return products + scores * (0.5 if causal else 1.0)

@@ -28,6 +28,7 @@ LAYOUT: Layout = {
     "head_dim": None,
     "mlp": "tensor",                # gate, up and down kernels
     "experts": "expert",            # the expert kernels of a mixture of experts [8, 5120, 13824]
+    "lora_rank": None,              # the narrow side of adapters: query's [5120, 8] and [8, 40, 128]
     "norm": None,                   # scales and biases of norms [5120]
     "batch": ("replica", "data", "fsdp", "expert"),     # tokens [1024, 4096] and all activations
     "length": "context",

@@ -39,15 +39,23 @@ def register_jsonl_task(
     Raises:
       UserError: the name belongs to a Task or Mixture registered elsewhere, or SeqIO refuses it.
     """
+    return add_task(
+        name,
+        source=JsonlSource(files),
+        preprocessors=list(_TEXT_PREPROCESSORS),
+        output_features={"targets": seqio.Feature(vocabulary=vocabulary, add_eos=True)},
+    )
+
+
+def add_task(name: str, **fields) -> seqio.Task:
+    """Puts a Task of ours into SeqIO's registry, in place of one of ours that has the name.
+
+    Raises:
+      UserError: the name belongs to a Task or Mixture registered elsewhere, or SeqIO refuses it.
+    """
     _make_room(name)
     try:
-        task = seqio.TaskRegistry.add(
-            name,
-            source=JsonlSource(files),
-            preprocessors=list(_TEXT_PREPROCESSORS),
-            output_features={"targets": seqio.Feature(vocabulary=vocabulary, add_eos=True)},
-            metric_fns=[],
-        )
+        task = seqio.TaskRegistry.add(name, metric_fns=[], **fields)
     except ValueError as error:
         raise UserError(f"SeqIO cannot register Task {name}: {error}; change the name") from error
     _OURS.add(name)

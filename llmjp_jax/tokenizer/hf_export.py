@@ -34,13 +34,21 @@ HF_FILES = (
 
 
 def save_hf_tokenizer(
-    vocabulary: Vocabulary, directory: str | os.PathLike, *, model_max_length: int | None = None
+    vocabulary: Vocabulary,
+    directory: str | os.PathLike,
+    *,
+    model_max_length: int | None = None,
+    chat_template: str | None = None,
 ) -> None:
     """Writes tokenizer.json, tokenizer_config.json, special_tokens_map.json and tokenizer.model into `directory`.
 
     A vocabulary that was read from a tokenizer.json is copied as it was, with its companions; so only a .model in
     LLM-jp's v2.x or v3.x layout is converted. The loaded tokenizer gives the vocabulary's own ids, with 7 after (v2.x)
     or 1 before them (v3.x) unless `add_special_tokens=False`; only ties and special tokens' names in the text differ.
+
+    Args:
+      model_max_length: the longest text in tokens that the tokenizer of a converted .model warns beyond.
+      chat_template: Jinja text for `apply_chat_template`, in place of any that is copied.
 
     Raises:
       UserError: the model has another layout than LLM-jp's, for which transformers has a converter of its own.
@@ -67,6 +75,8 @@ def save_hf_tokenizer(
     has_roles = source.suffix == ".json" and source.with_name("tokenizer_config.json").is_file()
     if names is not None and not has_roles:
         _write_roles(directory, names, model_max_length)
+    if chat_template is not None:
+        _write_chat_template(directory, chat_template)
 
 
 def save_tokenizer(vocabulary: Vocabulary, directory: str | os.PathLike) -> None:
@@ -159,6 +169,16 @@ def _write_roles(directory: Path, names: list[str], model_max_length: int | None
         config |= {"add_bos_token": True, "add_eos_token": False}
     _write_json(directory / "special_tokens_map.json", roles)
     _write_json(directory / "tokenizer_config.json", config)
+
+
+def _write_chat_template(directory: Path, chat_template: str) -> None:
+    """Into tokenizer_config.json, where transformers of any age looks; newer ones would prefer a file of its own."""
+    path = directory / "tokenizer_config.json"
+    config = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if path.is_file():
+        config = json.loads(path.read_text(encoding="utf-8"))
+    _write_json(path, {**config, "chat_template": chat_template})
+    (directory / "chat_template.jinja").unlink(missing_ok=True)
 
 
 def _added_token(id: int, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a Hugging Face tokenizer.json and the files beside it say: special ids, and LLM-jp's Unigram as SentencePiece."""
+"""What a Hugging Face tokenizer.json and the files beside it say: special ids, chat template, LLM-jp's Unigram as SentencePiece."""
 
 from __future__ import annotations
 
@@ -102,6 +102,25 @@ def special_ids_beside(file: Path, document: dict[str, Any]) -> dict[str, int]:
             if known:
                 found[role] = known[0]
     return found
+
+
+def read_chat_template(directory: Path) -> str | None:
+    """The chat template of a model's folder, where transformers looks for it: a file of its own, else tokenizer_config.json.
+
+    Raises:
+      UserError: tokenizer_config.json is damaged.
+    """
+    own, config = directory / "chat_template.jinja", directory / "tokenizer_config.json"
+    if own.is_file():
+        return own.read_text(encoding="utf-8")
+    content = _read_json(config) if config.is_file() else {}
+    if not isinstance(content, dict):
+        raise UserError(f"{config} is not a JSON object; copy it again, or remove it")
+    found = content.get("chat_template")
+    if isinstance(found, list):  # several, by name
+        named = [each for each in found if isinstance(each, dict) and each.get("name") == "default"]
+        found = named[0].get("template") if named else None
+    return found if isinstance(found, str) else None
 
 
 def _ids_by_name(document: dict[str, Any]) -> dict[str, int]:

@@ -1,14 +1,19 @@
 """Batches in, better parameters out: the optimizer, the compiled step, the loop and what it writes beside it."""
 
-from llmjp_jax.training.loop import EvaluationConfig, train
+from llmjp_jax.training.loop import train
 from llmjp_jax.training.metrics import draw_loss, read_metrics
+from llmjp_jax.training.objectives import Objective, Outcome, TokenLoss
 from llmjp_jax.training.optimizer import OptimizerConfig
-from llmjp_jax.training.trainer import Trainer, TrainState
-from llmjp_jax.training.validation import unigram_bits_per_byte, validate
+from llmjp_jax.training.state import TrainState
+from llmjp_jax.training.trainer import Trainer
+from llmjp_jax.training.validation import EvaluationConfig, unigram_bits_per_byte, validate
 
 __all__ = [
     "EvaluationConfig",
+    "Objective",
     "OptimizerConfig",
+    "Outcome",
+    "TokenLoss",
     "TrainState",
     "Trainer",
     "draw_loss",

@@ -135,9 +135,11 @@ def draw_loss(model_dir: Path) -> Path:
     for name, points in sorted(curves.items()):
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=f"validation, {name}")
     axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats per token)")
+    of_pairs = any("pairs" in record for record in records)
+    axes.set_ylabel("loss (per pair)" if of_pairs else "loss (nats per token)")
     axes.grid(alpha=0.3)
-    axes.legend()
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
     path = model_dir / "loss.png"
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)

@@ -30,7 +30,9 @@ class OptimizerConfig:
       learning_rate: the peak, reached after `warmup_steps`.
       final_learning_rate: the floor, reached after `decay_steps` (counted from step 0) and kept from then on.
       warmup_steps: steps of linear rise from 0; the first update has rate 0, as in Megatron.
-      decay_steps: the horizon of the schedule; it may lie beyond the end of the run (LLM-jp v1.0: 1T tokens).
+      warmup_fraction: in place of `warmup_steps`, the share of the run's steps, rounded up as in Hugging Face's Trainer.
+      decay_steps: the horizon of the schedule; it may lie beyond the end of the run (LLM-jp v1.0: 1T tokens); None: the
+        run's steps.
       schedule: 'cosine', 'linear' or 'constant' after warm-up.
       cooldown_start: the step at which the second decay replaces the first; None: none does (LLM-jp v1.0 gave up its
         horizon at step 87,870).
@@ -44,13 +46,14 @@ class OptimizerConfig:
 
     learning_rate: float
     final_learning_rate: float
-    warmup_steps: int
-    decay_steps: int
     beta1: float
     beta2: float
     epsilon: float
     weight_decay: float
     clip_norm: float
+    warmup_steps: int | None = None
+    warmup_fraction: float | None = None
+    decay_steps: int | None = None
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     cooldown_start: int | None = None
     cooldown_steps: int | None = None
@@ -60,13 +63,19 @@ class OptimizerConfig:
         check = self._check
         check(self.schedule in _SHAPES, "schedule", "be cosine, linear or constant")
         for field in ("warmup_steps", "decay_steps"):
-            check(type(getattr(self, field)) is int, field, "be a whole number")
+            value = getattr(self, field)
+            check(value is None or type(value) is int, field, "be None or a whole number")
+        check((self.warmup_steps is None) != (self.warmup_fraction is None), "warmup_fraction",
+              f"be given in place of warmup_steps = {self.warmup_steps}: one of the two, the other None")  # fmt: skip
         check(self.learning_rate > 0, "learning_rate", "be positive")
         check(0 <= self.final_learning_rate <= self.learning_rate, "final_learning_rate",
               f"lie between 0 and learning_rate={self.learning_rate}")  # fmt: skip
-        check(self.warmup_steps >= 0, "warmup_steps", "not be negative")
-        check(self.decay_steps > self.warmup_steps, "decay_steps",
-              f"exceed warmup_steps={self.warmup_steps}")  # fmt: skip
+        if self.warmup_steps is not None:
+            check(self.warmup_steps >= 0, "warmup_steps", "not be negative")
+            check(self.decay_steps is None or self.decay_steps > self.warmup_steps, "decay_steps",
+                  f"exceed warmup_steps={self.warmup_steps}")  # fmt: skip
+        else:
+            check(0 <= self.warmup_fraction < 1, "warmup_fraction", "lie in [0, 1)")
         check(self.clip_norm > 0, "clip_norm", "be positive")
         check(0 <= self.beta1 < 1, "beta1", "lie in [0, 1)")
         check(0 <= self.beta2 < 1, "beta2", "lie in [0, 1)")
@@ -82,6 +91,8 @@ class OptimizerConfig:
             )
         if not given:
             return
+        for field in ("warmup_steps", "decay_steps"):
+            self._check(getattr(self, field) is not None, field, "be given with a second decay")
         for field in ("cooldown_start", "cooldown_steps"):
             self._check(type(getattr(self, field)) is int, field, "be a whole number")
         self._check(self.cooldown_start >= self.warmup_steps, "cooldown_start",
@@ -94,6 +105,22 @@ class OptimizerConfig:
     def _check(self, holds: bool, field: str, must: str) -> None:
         if not holds:
             raise UserError(f"OptimizerConfig.{field} = {getattr(self, field)!r} must {must}")
+
+    def over(self, total_steps: int) -> OptimizerConfig:
+        """The same with what depends on the run's length filled in.
+
+        Raises:
+          UserError: the run is no longer than its warm-up.
+        """
+        changes = {}
+        if self.warmup_fraction is not None:
+            changes |= {
+                "warmup_steps": math.ceil(total_steps * self.warmup_fraction),
+                "warmup_fraction": None,
+            }
+        if self.decay_steps is None:
+            changes["decay_steps"] = total_steps
+        return dataclasses.replace(self, **changes)
 
     def learning_rate_at(self, step: jax.Array) -> jax.Array:
         """The learning rate of the update after `step` finished ones (Megatron's `OptimizerParamScheduler`).

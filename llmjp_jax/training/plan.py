@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from llmjp_jax.errors import UserError
-from llmjp_jax.models import parameter_count, train_flops_per_token
+from llmjp_jax.models import ModelConfig, parameter_count, train_flops_per_token
 from llmjp_jax.parallel import by_kind
 from llmjp_jax.training.plan_compile import Compiled, Refused
 from llmjp_jax.training.plan_job import Job
@@ -130,14 +130,36 @@ def run_lines(job: Job) -> list[str]:
     where = f" ({job.topology.slices} x {job.mesh.topology})" if job.topology else ""
     model = job.model
     return [
-        f"model            {parameter_count(model):,} parameters",
+        *model_lines(model),
         f"devices          {job.device_count} x {job.device_kind or 'unnamed'}{where}: {sizes or 'one'}",
-        f"steps            {job.total_steps:,} of {job.batch_size:,} x {job.sequence_length:,} tokens "
-        f"({job.accumulation} parts each)",
-        f"tokens           {job.total_steps * job.tokens:,}",
+        *step_lines(job),
         *stage_lines(job),
         f"FLOPs per token  {flops['causal']:.4g} (causal attention), {flops['full']:.4g} (full attention)",
         f"computed         attention {model.attention}, remat {model.remat}, {model.loss_chunks} loss chunks, {model.dtype}",
+    ]
+
+
+def model_lines(model: ModelConfig) -> list[str]:
+    """How many parameters there are and, with adapters, how many of them are trained."""
+    count = parameter_count(model)
+    lines = [f"model            {count:,} parameters"]
+    if model.lora is not None:
+        trained = count - parameter_count(dataclasses.replace(model, lora=None))
+        lines.append(
+            f"trained          {trained:,} parameters in adapters of rank {model.lora.rank} ({trained / count:.2%}); "
+            f"the rest is frozen, in {model.dtype}"
+        )
+    return lines
+
+
+def step_lines(job: Job) -> list[str]:
+    """How long the run is, as far as it is known without its data."""
+    row = f"of {job.batch_size:,} x {job.sequence_length:,} tokens ({job.accumulation} parts each)"
+    if job.total_steps is None:
+        return [f"steps            as many as {job.epochs:g} epochs of the examples have, {row}"]
+    return [
+        f"steps            {job.total_steps:,} {row}",
+        f"tokens           {job.total_steps * job.tokens:,}",
     ]
 
 
@@ -145,7 +167,7 @@ def stage_lines(job: Job) -> list[str]:
     """Several data sets in turn, and a second decay of the learning rate, by the steps that they begin and end with."""
     lines, first = [], 0
     for number, (name, steps) in enumerate(job.stages, 1):
-        last = number == len(job.stages)
+        last = number == len(job.stages) and job.total_steps is not None
         stop = job.total_steps if last else first + steps
         said = "" if stop - first == steps else f" ({steps:,} were asked for)"
         lines.append(f"data             {name}: steps {first:,} to {stop:,}{said}")
@@ -235,9 +257,10 @@ def hour_lines(job: Job) -> list[str]:
             f"time             not known: no data sheet's peak for devices of kind {job.device_kind!r}"
         ]
     flops = train_flops_per_token(job.model, job.sequence_length, causal=True)
-    flops *= job.total_steps * job.tokens
+    flops *= (job.total_steps or 1000) * job.tokens
+    whose = "" if job.total_steps else " for 1,000 steps,"
     return [
-        f"time             {flops / (sheet.peak_flops * job.device_count * utilisation) / 3600:,.1f} hours at "
+        f"time             {flops / (sheet.peak_flops * job.device_count * utilisation) / 3600:,.1f} hours{whose} at "
         f"{utilisation:.0%} of {sheet.peak_flops / 1e12:.0f} TFLOP/s (bfloat16, causal attention)"
         for utilisation in (0.4, 0.5)
     ]

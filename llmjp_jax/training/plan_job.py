@@ -36,12 +36,13 @@ class Job:
 
     Attributes:
       options: arguments of `Trainer`, all but the mesh. mesh: sizes, and the topology or kind and number of devices.
-      total_steps: updates. stages: names of data sets and their steps, where there are several in turn.
+      total_steps: updates; None where the run is given `epochs`, and only its data know how many those are. stages: names of data sets and their steps, where there are several in turn.
     """
 
     options: Mapping[str, Any]
     mesh: MeshConfig
-    total_steps: int
+    total_steps: int | None
+    epochs: float | None = None
     stages: tuple[tuple[str, int], ...] = ()
 
     @classmethod
@@ -55,15 +56,22 @@ class Job:
         order = arguments.get("order", "windows")
         if order not in ORDERS:
             raise UserError(f"train.order = {order!r} must be one of {', '.join(ORDERS)}")
+        examples, objective = arguments.get("examples"), arguments.get("objective")
+        if examples is not None:
+            pairs = objective is not None and objective.pairs
+            longest = examples.limits(arguments["sequence_length"], pairs).max_length
+            options |= {"document_mask": True, "longest": longest}
         return cls(
             options=options,
             mesh=arguments.get("mesh") or MeshConfig(),
-            total_steps=arguments["total_steps"],
-            stages=tuple(checked_stages(arguments.get("mixture_or_task_name", ""))),
+            total_steps=arguments.get("total_steps"),
+            epochs=arguments.get("epochs"),
+            stages=tuple(checked_stages(arguments.get("mixture_or_task_name") or "")),
         )
 
     def __post_init__(self):
-        check_steps(self.total_steps)
+        if self.epochs is None:
+            check_steps(self.total_steps)
         checked = inspect.signature(check_sizes).parameters.keys() - {"model"}
         check_sizes(self.model, **{n: v for n, v in self.options.items() if n in checked})
         # Raises where the mesh does not fit the machine.
@@ -156,7 +164,9 @@ class Job:
         Raises:
           UserError: a size that its mesh axes do not divide.
         """
-        return Trainer(mesh=self.real_mesh, **self.options)
+        # How long the run is changes nothing in how a step is computed.
+        optimizer = self.options["optimizer"].over(self.total_steps or 1000)
+        return Trainer(mesh=self.real_mesh, **self.options | {"optimizer": optimizer})
 
     def changed(
         self,

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from llmjp_jax.models import ModelConfig, abstract_decoder
 from llmjp_jax.parallel import complete_layout, partition_spec
 from llmjp_jax.training.plan_job import Job
+from llmjp_jax.training.state import split_trained
 
 # Bytes of a device's score [heads, length, length] while a block's backward pass runs: float32 probabilities, and
 # their gradient and themselves as products want them. What is kept by a kernel that never makes scores is small.
@@ -31,7 +32,7 @@ def bytes_per_device(job: Job) -> dict[str, int]:
       UserError: a size that its mesh axes do not divide.
     """
     share = Share(job)
-    held = share.parameters()
+    held, frozen = share.trained(), share.frozen()
     inside, loss = block_bytes(job), loss_bytes(job)
     busy = (
         {"the backward pass of one block": inside}
@@ -39,6 +40,7 @@ def bytes_per_device(job: Job) -> dict[str, int]:
         else {"logits of a loss chunk, and the output matrix": loss}
     )
     return {
+        **({f"frozen parameters ({job.model.dtype})": frozen} if frozen else {}),
         "parameters (float32)": held,
         "Adam's two moments (float32)": 2 * held,
         "gradients (float32)": held * (1 if job.accumulation == 1 else 2),
@@ -97,8 +99,10 @@ def _abstract(model: ModelConfig):
 
 
 @functools.cache
-def _counts(model: ModelConfig, grid: jax.sharding.AbstractMesh, layout: tuple) -> tuple[int, int]:
-    """Numbers on one device: of all parameters, and of those of the blocks when whole along `embed`."""
+def _counts(
+    model: ModelConfig, grid: jax.sharding.AbstractMesh, layout: tuple
+) -> tuple[int, int, int]:
+    """Numbers on one device: of the trained and the frozen parameters, and of the blocks' when whole along `embed`."""
     parameters, axes = _abstract(model)
     layout = dict(layout)
 
@@ -111,7 +115,13 @@ def _counts(model: ModelConfig, grid: jax.sharding.AbstractMesh, layout: tuple) 
         )  # fmt: skip
         return sum(jax.tree.leaves(parts))
 
-    return count(parameters, axes), count(parameters["blocks"], axes["blocks"], ("embed",))
+    trained, frozen = (
+        count(tree, names)
+        for tree, names in zip(
+            split_trained(model, parameters), split_trained(model, axes), strict=True
+        )
+    )
+    return trained, frozen, count(parameters["blocks"], axes["blocks"], ("embed",))
 
 
 def _part(names: tuple, shape: tuple[int, ...], grid: jax.sharding.AbstractMesh, layout) -> int:
@@ -137,14 +147,18 @@ class Share:
     def __call__(self, names, shape, itemsize) -> int:
         return _part(names, shape, self.job.grid, self.layout) * itemsize
 
-    def parameters(self, itemsize: int = 4) -> int:
-        return itemsize * self._counts()[0]
+    def trained(self) -> int:
+        return 4 * self._counts()[0]
+
+    def frozen(self) -> int:
+        """In the products' type: norms, which stay float32, are next to nothing."""
+        return self.itemsize * self._counts()[1]
 
     def layer_kernels(self) -> int:
         """The kernels of one block in the products' type, whole along `embed`."""
-        return self.itemsize * self._counts()[1] // self.model.layers
+        return self.itemsize * self._counts()[2] // self.model.layers
 
-    def _counts(self) -> tuple[int, int]:
+    def _counts(self) -> tuple[int, int, int]:
         # All ways of computing the same model have the same parameters; a search asks for hundreds.
         model = dataclasses.replace(self.model, remat="full", loss_chunks=1)
         layout = tuple(

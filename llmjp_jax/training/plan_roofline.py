@@ -104,7 +104,7 @@ def memory_bytes(job: Job) -> float:
     scores = share.scores(2 if model.attention in ("xla", "reference", "blocked") else 0) * 2
     activations = (products + scores) * model.layers * passes * job.accumulation
     logits = share.logits_of_a_part() * 4 * job.accumulation
-    held = share.parameters()
+    held = share.trained()
     adam = 7 * held + 2 * held * job.accumulation
     return float(kernels + activations + logits + adam)
 
@@ -123,6 +123,7 @@ def expected_collectives(job: Job) -> list[Collective]:
     matrix = share((None, "vocab"), (model.embed, model.padded_vocab_size), share.itemsize)
     table = model.padded_vocab_size * model.embed * share.itemsize
     found: list[Collective] = []
+    learned = int(model.lora is None)  # what is frozen has no gradient
 
     def add(kind, operation, size, axes, runs):
         wide = tuple(axis for axis in axes if job.sizes[axis] > 1)
@@ -137,14 +138,14 @@ def expected_collectives(job: Job) -> list[Collective]:
     gather = "all-reduce" if whole and job.data_sheet.torus == 3 else "all-gather"
     scatter = "all-reduce" if whole else "reduce-scatter"
     add(gather, "kernels", kernels, ("fsdp",), 2 * layers * parts)
-    add(scatter, "gradients of kernels", kernels, ("fsdp",), layers * parts)
+    add(scatter, "gradients of kernels", kernels, ("fsdp",), learned * layers * parts)
     add(gather, "output matrix", matrix, ("fsdp",), chunks * parts)
-    add(scatter, "its gradient, in float32", 2 * matrix, ("fsdp",), chunks * parts)
+    add(scatter, "its gradient, in float32", 2 * matrix, ("fsdp",), learned * chunks * parts)
     add("all-gather", "embedding", table, ("fsdp", "tensor"), parts)
-    add("all-reduce", "its gradient", table, ("data", "fsdp", "tensor"), parts)
+    add("all-reduce", "its gradient", table, ("data", "fsdp", "tensor"), learned * parts)
     add("all-gather", "stream before products", stream, ("tensor",), 2 * passes * layers * parts)
     add("reduce-scatter", "stream after products", stream, ("tensor",), 2 * passes * layers * parts)
-    add("all-reduce", "gradients", share.parameters(), ("replica", "data"), parts)
+    add("all-reduce", "gradients", share.trained(), ("replica", "data"), parts)
     keys = share.heads(2 * model.kv_heads) * job.sizes["context"]
     add("all-gather", "keys and values", keys, ("context",), (passes + 1) * layers * parts)
     if model.experts:

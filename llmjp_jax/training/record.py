@@ -15,17 +15,18 @@ import llmjp_jax
 from llmjp_jax.checkpoints import read_run, saved_steps
 from llmjp_jax.errors import UserError
 from llmjp_jax.files import atomic_write, git_commit
-from llmjp_jax.inputs import Inputs, Stages
+from llmjp_jax.inputs import Examples, ExamplesConfig, Inputs, Stages
 from llmjp_jax.models import parameter_count, train_flops_per_token
 from llmjp_jax.parallel import MeshConfig, Topology
 from llmjp_jax.tokenizer import Vocabulary, save_tokenizer
+from llmjp_jax.training.start import Origin
 from llmjp_jax.training.trainer import Trainer
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def run_record(trainer: Trainer, inputs: Inputs | Stages, vocabulary: Vocabulary, total_steps: int,
-               initial_checkpoint_path: str | None) -> dict[str, Any]:  # fmt: skip
+def run_record(trainer: Trainer, inputs: Inputs | Stages | Examples, vocabulary: Vocabulary, total_steps: int,
+               origin: Origin, examples: ExamplesConfig | None) -> dict[str, Any]:  # fmt: skip
     """Everything that run.json says about a run, with `identity`: what a continuation must agree in."""
     model, length = trainer.model, trainer.sequence_length
     return {
@@ -51,6 +52,8 @@ def run_record(trainer: Trainer, inputs: Inputs | Stages, vocabulary: Vocabulary
         "total_tokens": total_steps * trainer.batch_size * length,
         "vocabulary": str(vocabulary.path),
         "data_fingerprint": inputs.fingerprint,
+        "base": None if model.lora is None else origin.under,
+        "template": examples and examples.template,
         "identity": {
             "model": model.identity(),
             "optimizer": dataclasses.asdict(trainer.optimizer),
@@ -60,8 +63,11 @@ def run_record(trainer: Trainer, inputs: Inputs | Stages, vocabulary: Vocabulary
             "z_loss": trainer.z_loss,
             "router_loss": trainer.router_loss or None,
             "dtype": model.dtype,
-            "initial_checkpoint_path": initial_checkpoint_path
-            and str(Path(initial_checkpoint_path).resolve()),
+            "initial_checkpoint_path": origin.path,
+            "initial_checkpoint_step": origin.step,
+            "objective": None
+            if trainer.objective is None
+            else dataclasses.asdict(trainer.objective),
         },
     }
 

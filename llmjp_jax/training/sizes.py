@@ -21,6 +21,7 @@ def check_sizes(
     z_loss: float = 0.0,
     router_loss: float = 0.0,
     seed: int = 0,
+    longest: int | None = None,
 ) -> None:
     """Raises a `UserError` that names the first size that does not fit, and its limit."""
     least = {
@@ -41,10 +42,11 @@ def check_sizes(
         raise UserError(
             f"router_loss = {router_loss} must be 0 for a model without experts; set ModelConfig.experts or remove it"
         )
-    if sequence_length > model.max_length:
-        raise UserError(
-            f"sequence_length = {sequence_length} exceeds the model's max_length = {model.max_length}"
-        )
+    name, size = (
+        ("sequence_length", sequence_length) if longest is None else ("max_length", longest)
+    )
+    if size > model.max_length:
+        raise UserError(f"{name} = {size} exceeds the model's max_length = {model.max_length}")
     if sequence_length % model.loss_chunks:
         raise UserError(
             f"ModelConfig.loss_chunks = {model.loss_chunks} must divide sequence_length = {sequence_length}"

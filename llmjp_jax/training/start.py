@@ -1,20 +1,26 @@
-"""Where a run starts from: its data, and the parameters of a checkpoint, of another model, or fresh ones."""
+"""The state that a run starts from: its own checkpoint, the parameters of another model, or fresh ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from llmjp_jax.checkpoints import Checkpoints, load_hf, load_run
+from llmjp_jax.checkpoints import (
+    Checkpoints,
+    base_of,
+    holds_adapters,
+    load_model,
+    read_run,
+    resolved_step,
+)
 from llmjp_jax.errors import UserError
-from llmjp_jax.inputs import Inputs, Stages, TokenStore, open_inputs, open_stores
-from llmjp_jax.models import ModelConfig, disassemble
-from llmjp_jax.tokenizer import Vocabulary, load_vocabulary
-from llmjp_jax.training.trainer import Trainer, TrainState
+from llmjp_jax.models import disassemble, merge_adapters
+from llmjp_jax.training.state import TrainState
+from llmjp_jax.training.trainer import Trainer
 
 # The rate of dropout, the first spread of the weights and how padding is said are no part of the weights.
 _NOT_IN_WEIGHTS = (
@@ -26,51 +32,85 @@ _NOT_IN_WEIGHTS = (
 )
 
 
-def open_data(
-    model: ModelConfig,
-    vocabulary: str,
-    cache_dir: str,
-    mixture_or_task_name: str | Sequence[tuple[str, int]],
-    **inputs: Any,
-) -> tuple[Vocabulary, Inputs | Stages, dict[str, TokenStore]]:
-    """The tokenizer, the training inputs and the validation stores of a run, which fit each other and the model.
+class Origin(NamedTuple):
+    """The model that a run starts from: a directory and, of a run, the step; (None, None): fresh parameters."""
 
-    Args:
-      inputs: sequence_length, batch_size, seed, document_mask, order and total_steps of `open_inputs`.
+    path: str | None
+    step: int | None
 
-    Raises:
-      UserError: a file is missing or damaged, or the stores or the model have another vocabulary.
-    """
-    tokenizer = load_vocabulary(vocabulary)
-    if tokenizer.vocab_size > model.vocab_size:
-        raise UserError(
-            f"the vocabulary {vocabulary} has {tokenizer.vocab_size} ids, the model {model.vocab_size}; "
-            f"set ModelConfig.vocab_size to {tokenizer.vocab_size}"
-        )
-    known = {"vocabulary_fingerprint": tokenizer.fingerprint}
-    training = open_inputs(cache_dir, mixture_or_task_name, "train", **inputs, **known)
-    validation = open_stores(cache_dir, mixture_or_task_name, "validation", required=False, **known)
-    return tokenizer, training, validation
+    @classmethod
+    def of(cls, path: str | None, step: int | str | None, model_dir: Path) -> Origin:
+        """The model at `path`; a run that is continued keeps the step that it began from, if none is asked for.
+
+        Raises:
+          UserError: the run at `path` has no such step.
+        """
+        if path is None:
+            if step is not None:
+                raise UserError(
+                    f"initial_checkpoint_step = {step!r} is of no run; give INITIAL_CHECKPOINT_PATH too"
+                )
+            return cls(None, None)
+        path = str(Path(path).resolve())
+        if step is None and (model_dir / "run.json").exists():
+            before = read_run(model_dir).get("identity") or {}
+            if before.get("initial_checkpoint_path") == path:
+                return cls(path, before.get("initial_checkpoint_step"))
+        return cls(path, resolved_step(path, step))
+
+    @property
+    def under(self) -> dict[str, Any] | None:
+        """`path` and `step` of the model that lies under adapters which are trained from here: what run.json says of it."""
+        if self.path is None or not holds_adapters(self.path):
+            return self.path and self._asdict()
+        if (Path(self.path) / "run.json").is_file():
+            return read_run(self.path)["base"]
+        return {"path": str(base_of(self.path).resolve()), "step": None}
 
 
-def restored_state(trainer: Trainer, store: Checkpoints, step: int) -> TrainState:
-    """The state of the run's own checkpoint."""
+def restored_state(
+    trainer: Trainer, store: Checkpoints, step: int, start: Callable[[], TrainState]
+) -> TrainState:
+    """The state of the run's own checkpoint; what lies under adapters is in none, and is read from where it began."""
     target = trainer.abstract_state
     parameters, optimizer = store.restore(step, target.parameters, target.optimizer)
-    return TrainState(jax.device_put(np.int32(step), target.step.sharding), parameters, optimizer)
+    begun = jax.device_put(np.int32(step), target.step.sharding)
+    frozen = {} if trainer.model.lora is None else start().frozen
+    return TrainState(begun, parameters, optimizer, frozen)
 
 
-def given_parameters(trainer: Trainer, initial_checkpoint_path: str | None) -> Any:
-    """The parameters of another run or of a Hugging Face directory; None where no path is given.
+def started_state(trainer: Trainer, origin: Origin) -> TrainState:
+    """Step 0: of another run, a Hugging Face directory or an adapter, or fresh.
+
+    Raises:
+      UserError: they are of another model, or there is nothing under the adapters.
+    """
+    if origin.path is not None:
+        return trainer.initial_state(given_parameters(trainer, origin))
+    if trainer.model.lora is not None:
+        raise UserError(
+            "ModelConfig.lora adapts a model that is there: give it as INITIAL_CHECKPOINT_PATH"
+        )
+    return trainer.initial_state()
+
+
+def given_parameters(trainer: Trainer, origin: Origin) -> Any:
+    """The parameters of another run, a Hugging Face directory or an adapter.
+
+    An adapter of the same description as the trainer's goes on being trained; where the trainer has none, it is merged.
 
     Raises:
       UserError: they are of another model.
     """
-    if initial_checkpoint_path is None:
-        return None
-    load = load_run if (Path(initial_checkpoint_path) / "run.json").exists() else load_hf
-    config, decoder = load(initial_checkpoint_path, mesh=trainer.mesh, layout=trainer.layout)
+    config, decoder = load_model(
+        origin.path, step=origin.step, mesh=trainer.mesh, layout=trainer.layout
+    )
+    parameters = disassemble(decoder)
+    if config.lora is not None and trainer.model.lora is None:
+        config, parameters = merge_adapters(config, parameters)
     wanted, found = trainer.model.identity(), config.identity()
+    if config.lora is None:
+        wanted["lora"] = None  # the run's are new
     differences = [
         f"{name} {found[name]!r} there, {wanted[name]!r} here"
         for name in sorted(wanted)
@@ -82,6 +122,6 @@ def given_parameters(trainer: Trainer, initial_checkpoint_path: str | None) -> A
         )
     if differences:
         raise UserError(
-            f"{initial_checkpoint_path} holds another model: {'; '.join(differences)}; change ModelConfig to fit it"
+            f"{origin.path} holds another model: {'; '.join(differences)}; change ModelConfig to fit it"
         )
-    return disassemble(decoder)
+    return parameters

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,12 @@ from llmjp_jax.errors import UserError
 from llmjp_jax.models import (
     ModelConfig,
     abstract_decoder,
+    adapters_of,
     assemble,
     initialize,
+    join,
     placed_by,
-    token_losses,
+    token_log_probabilities,
 )
 from llmjp_jax.parallel import (
     Placement,
@@ -31,16 +33,10 @@ from llmjp_jax.parallel import (
     replicated,
 )
 from llmjp_jax.training.compilation import check_compiler_options
+from llmjp_jax.training.objectives import Objective, Outcome, TokenLoss
 from llmjp_jax.training.optimizer import OptimizerConfig
 from llmjp_jax.training.sizes import check_sizes
-
-
-class TrainState(NamedTuple):
-    """Everything that a step changes: finished steps (int32 scalar), parameters, and the optimizer's state."""
-
-    step: Any
-    parameters: Any
-    optimizer: Any
+from llmjp_jax.training.state import TrainState, as_frozen, moved, split_trained
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +49,9 @@ class Trainer:
       layout: changes to `parallel.LAYOUT`.
       seed: of the initial parameters and of dropout.
       accumulation: parts of the batch that are computed one after another before the update.
+      objective: what is minimised; None: `TokenLoss` with `z_loss`.
       z_loss: see `models.token_losses`.
+      longest: tokens of the longest sequence, where a row may hold several; None: sequence_length.
       router_loss: factor of the load-balancing loss (`models.Balance`) of each layer of a mixture of experts; the layers'
         losses add up, as with Megatron's --moe-aux-loss-coeff.
       document_mask: attention stays within documents and positions restart in each.
@@ -68,16 +66,24 @@ class Trainer:
     layout: Any = None
     seed: int = 0
     accumulation: int = 1
+    objective: Objective | None = None
     z_loss: float = 0.0
     router_loss: float = 0.0
     document_mask: bool = False
+    longest: int | None = None
     compiler_options: Mapping[str, Any] | None = None
 
     def __post_init__(self):
         check_sizes(
             self.model, batch_size=self.batch_size, sequence_length=self.sequence_length,
             accumulation=self.accumulation, z_loss=self.z_loss, router_loss=self.router_loss, seed=self.seed,
+            longest=self.longest,
         )  # fmt: skip
+        if self.objective is not None and self.z_loss:
+            raise UserError(
+                f"z_loss = {self.z_loss} belongs to the token loss; leave it 0 with an objective of your own"
+            )
+        self.goal.check(self.model)
         # These raise where a size is not divisible by its mesh axis.
         self.batch_sharding, self.state_shardings  # noqa: B018
         part = (self.batch_size // self.accumulation, self.sequence_length)
@@ -95,6 +101,16 @@ class Trainer:
         return abstract_decoder(self.decoder_config)[0]
 
     @functools.cached_property
+    def goal(self) -> Objective:
+        """The objective, given or not."""
+        return self.objective or TokenLoss(z_loss=self.z_loss)
+
+    @functools.cached_property
+    def base_definition(self):
+        """The decoder under the adapters."""
+        return abstract_decoder(dataclasses.replace(self.decoder_config, lora=None))[0]
+
+    @functools.cached_property
     def transformation(self) -> optax.GradientTransformation:
         return self.optimizer.transformation()
 
@@ -103,10 +119,15 @@ class Trainer:
         return batch_sharding(self.mesh, self.batch_size, self.sequence_length, self.layout)
 
     @functools.cached_property
-    def batch_fields(self) -> tuple[str, ...]:
-        """The arrays of a batch that the step reads."""
+    def text_fields(self) -> tuple[str, ...]:
+        """The arrays of a batch that every objective reads."""
         masked = ("segment_ids", "positions") if self.document_mask else ()
         return ("tokens", "targets", "loss_weights", *masked)
+
+    @functools.cached_property
+    def batch_fields(self) -> tuple[str, ...]:
+        """The arrays of a batch that the step reads."""
+        return (*self.text_fields, *self.goal.fields)
 
     @functools.cached_property
     def abstract_state(self) -> TrainState:
@@ -120,33 +141,55 @@ class Trainer:
     @functools.cached_property
     def state_shardings(self) -> TrainState:
         """Adam's moments lie where their parameters lie: `jit` alone would put them on one device."""
-        parameters = parameter_shardings(self.model, self.mesh, self.layout)
+        shardings = parameter_shardings(self.model, self.mesh, self.layout)
+        trained, frozen = split_trained(self.model, shardings)
         whole = replicated(self.mesh)
         shapes = jax.eval_shape(self._fresh_state)
         optimizer = optax.tree_map_params(
-            self.transformation, lambda _, sharding: sharding, shapes.optimizer, parameters,
+            self.transformation, lambda _, sharding: sharding, shapes.optimizer, trained,
             transform_non_params=lambda _: whole,
         )  # fmt: skip
-        return TrainState(whole, parameters, optimizer)
+        return TrainState(whole, trained, optimizer, frozen)
+
+    @property
+    def weight_shardings(self):
+        """Where all parameters of the model lie."""
+        return self.state_shardings.weights
 
     def _fresh_state(self) -> TrainState:
-        return self._state_of(initialize(self.decoder_config, self.seed))
+        trained, frozen = split_trained(self.model, initialize(self.decoder_config, self.seed))
+        return self._state_of(trained, as_frozen(frozen, self.model))
 
-    def _state_of(self, parameters) -> TrainState:
-        return TrainState(
-            jnp.zeros((), jnp.int32), parameters, self.transformation.init(parameters)
-        )
+    def _state_of(self, trained, frozen) -> TrainState:
+        optimizer = self.transformation.init(trained)
+        return TrainState(jnp.zeros((), jnp.int32), trained, optimizer, frozen)
 
     def initial_state(self, parameters: Any = None) -> TrainState:
-        """Step 0 with fresh parameters, or with given ones; every array is born where it will lie."""
+        """Step 0 with fresh parameters, or with given ones; every array is born where it will lie.
+
+        Args:
+          parameters: of all the model, on the mesh; without adapters where the run is to begin with new ones. They are
+            used up: large models do not fit twice.
+        """
         if parameters is None:
             return jax.jit(self._fresh_state, out_shardings=self.state_shardings)()
-        parameters = jax.tree.map(
-            lambda array, target: array.astype(target.dtype),
-            parameters,
-            self.abstract_state.parameters,
-        )
-        return jax.jit(self._state_of, out_shardings=self.state_shardings)(parameters)
+        target = self.abstract_state
+        trained, frozen = split_trained(self.model, parameters)
+        if self.model.lora is not None and not trained:
+            trained = self._fresh_adapters()
+        trained = jax.tree.map(moved, trained, target.parameters)
+        frozen = jax.tree.map(moved, frozen, target.frozen)
+        state = jax.jit(
+            lambda trained: self._state_of(trained, {}),
+            out_shardings=self.state_shardings._replace(frozen={}), donate_argnums=0,
+        )(trained)  # fmt: skip
+        return state._replace(frozen=frozen)
+
+    def _fresh_adapters(self):
+        return jax.jit(
+            lambda: adapters_of(initialize(self.decoder_config, self.seed)),
+            out_shardings=self.state_shardings.parameters,
+        )()
 
     @functools.cached_property
     def local_rows(self) -> slice:
@@ -156,8 +199,14 @@ class Trainer:
         bounds = [rows.indices(self.batch_size) for rows, _ in places]
         return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
 
-    def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """The batch on the devices, from this process's `local_rows` of it ([local rows, length] arrays)."""
+    def put(
+        self, batch: dict[str, np.ndarray], fields: tuple[str, ...] | None = None
+    ) -> dict[str, jax.Array]:
+        """The batch on the devices, from this process's `local_rows` of it ([local rows, length] arrays).
+
+        Args:
+          fields: which arrays; None: those that the step reads.
+        """
         largest = max(int(batch["tokens"].max()), int(batch["targets"].max()))
         if largest >= self.model.padded_vocab_size:
             raise UserError(
@@ -165,7 +214,7 @@ class Trainer:
                 "build the store with the model's own vocabulary"
             )
         first = self.local_rows.start
-        shape = (self.batch_size, self.sequence_length)
+        shape = (self.batch_size, batch["tokens"].shape[1])
 
         def on_devices(array):
             def part(index):
@@ -174,37 +223,49 @@ class Trainer:
 
             return jax.make_array_from_callback(shape, self.batch_sharding, part)
 
-        return {field: on_devices(batch[field]) for field in self.batch_fields}
+        return {field: on_devices(batch[field]) for field in fields or self.batch_fields}
 
     @functools.cached_property
     def step(self):
         """(state, batch) → (state, metrics): one update. The old state's memory is reused for the new one.
 
-        Metrics, float32 scalars: loss (cross-entropy, mean over the tokens of the global batch), z_loss (its part),
-        gradient_norm (before clipping), learning_rate, tokens (weight of the batch). With a mixture of experts also
+        Metrics, float32 scalars: what the objective reports (of `TokenLoss`: loss, the cross-entropy, a mean over the
+        tokens of the global batch, and z_loss, its part), gradient_norm (before clipping), learning_rate, and the number
+        of the objective's units in the batch (tokens: their weight). With a mixture of experts also
         router_loss (load-balancing loss, mean over layers; 1 when even) and expert_load (the largest share of a layer's
         assignments that one expert got; 1 / experts when even).
         """
-        batch = dict.fromkeys(self.batch_fields, self.batch_sharding)
         return jax.jit(
-            self._step, donate_argnums=0, in_shardings=(self.state_shardings, batch),
+            self._step, donate_argnums=0, in_shardings=(self.state_shardings, self._batch_shardings),
             out_shardings=(self.state_shardings, replicated(self.mesh)),
             compiler_options=dict(self.compiler_options or {}),
         )  # fmt: skip
 
     @functools.cached_property
     def evaluate(self):
-        """(parameters, batch) → (sum of cross-entropies in nats, number of tokens), without dropout."""
-        batch = dict.fromkeys(self.batch_fields, self.batch_sharding)
+        """(weights, batch) → (sums of what the objective reports, number of its units), without dropout."""
         return jax.jit(
-            self._evaluate, in_shardings=(self.state_shardings.parameters, batch),
+            self._evaluate, in_shardings=(self.weight_shardings, self._batch_shardings),
             out_shardings=replicated(self.mesh),
         )  # fmt: skip
+
+    @functools.cached_property
+    def score(self):
+        """(weights, batch) → log p of each target [batch, length] float32, whole on every process."""
+        fields = dict.fromkeys(self.text_fields, self.batch_sharding)
+        return jax.jit(
+            self._score, in_shardings=(self.weight_shardings, fields), out_shardings=replicated(self.mesh)
+        )  # fmt: skip
+
+    @property
+    def _batch_shardings(self):
+        return dict.fromkeys(self.batch_fields, self.batch_sharding)
 
     def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes and types of a batch, for compiling the step ahead of time."""
         shape = (self.batch_size, self.sequence_length)
-        dtypes = dict.fromkeys(self.batch_fields, jnp.int32) | {"loss_weights": jnp.float32}
+        dtypes = dict.fromkeys(self.batch_fields, jnp.int32)
+        dtypes |= dict.fromkeys(("loss_weights", *self.goal.fields), jnp.float32)
         return {
             field: jax.ShapeDtypeStruct(shape, dtypes[field], sharding=self.batch_sharding)
             for field in self.batch_fields
@@ -215,72 +276,82 @@ class Trainer:
             return contextlib.nullcontext()
         return placed_by(Placement(self.mesh, self.layout))
 
-    def _loss(self, parameters, batch, key):
-        """Loss and cross-entropy, sums over tokens, and each layer's `Balance` (None without experts)."""
-        decoder = assemble(self.definition, parameters)
-        hidden, balance = decoder.hidden_and_balance(
-            batch["tokens"], batch.get("segment_ids"), batch.get("positions"), key
+    def _outcome(self, trained, frozen, batch, total, key) -> Outcome:
+        decoder = assemble(self.definition, join(frozen, trained))
+        return self.goal.outcome(
+            decoder, lambda: assemble(self.base_definition, frozen), batch, total, key
         )
-        loss, entropy = token_losses(
-            hidden, decoder.output_kernel(), batch["targets"], batch["loss_weights"],
-            z_loss=self.z_loss, chunks=self.model.loss_chunks,
-        )  # fmt: skip
-        return loss, entropy, balance
 
-    def _evaluate(self, parameters, batch):
+    def _evaluate(self, weights, batch):
         with self._placed():
-            _, entropy, _ = self._loss(parameters, batch, None)
-        return entropy, batch["loss_weights"].sum()
+            trained, frozen = split_trained(self.model, weights)
+            outcome = self._outcome(trained, frozen, batch, jnp.ones(()), None)
+        return outcome.report, self.goal.total(batch)
+
+    def _score(self, weights, batch):
+        with self._placed():
+            decoder = assemble(self.definition, weights)
+            hidden = decoder.hidden(
+                batch["tokens"], batch.get("segment_ids"), batch.get("positions")
+            )
+            return token_log_probabilities(
+                hidden, decoder.output_kernel(), batch["targets"], chunks=self.model.loss_chunks
+            )
 
     def _step(self, state: TrainState, batch):
         with self._placed():
-            gradients, (loss, entropy, balance), tokens = self._gradients(state, batch)
+            gradients, (report, balance), total = self._gradients(state, batch)
             gradients, norm = self.optimizer.clip(gradients)
             updates, optimizer = self.transformation.update(
                 gradients, state.optimizer, state.parameters
             )
             parameters = optax.apply_updates(state.parameters, updates)
         metrics = {
-            "loss": entropy,
-            "z_loss": loss - entropy,
+            **report,
             "gradient_norm": norm,
             "learning_rate": self.optimizer.learning_rate_at(state.step),
-            "tokens": tokens,
+            self.goal.unit: total,
         }
         if balance is not None:
             metrics |= {"router_loss": balance.loss.mean(), "expert_load": balance.shares.max()}
-        return TrainState(state.step + 1, parameters, optimizer), metrics
+        return TrainState(state.step + 1, parameters, optimizer, state.frozen), metrics
 
     def _gradients(self, state, batch):
-        """Gradient and (loss, cross-entropy, balance) of the mean over the whole batch, and its number of tokens."""
-        tokens = batch["loss_weights"].sum()
-        batch = batch | {"loss_weights": batch["loss_weights"] / jnp.maximum(tokens, 1.0)}
-        drops = self.model.dropout > 0 or self.model.attention_dropout > 0
-        key = jax.random.fold_in(jax.random.key(self.seed), state.step) if drops else None
+        """Gradient and (report, balance) of the mean over the whole batch, and its number of units."""
+        total = self.goal.total(batch)
+        key = None
+        if self.model.uses_dropout:
+            key = jax.random.fold_in(jax.random.key(self.seed), state.step)
         gradient = jax.grad(self._objective, has_aux=True)
         if self.accumulation == 1:
-            return *gradient(state.parameters, batch, key), tokens
+            return *gradient(state.parameters, state.frozen, batch, total, key), total
 
         def part(sums, indexed):
             index, batch = indexed
             part_key = None if key is None else jax.random.fold_in(key, index)
-            gradients, (loss, entropy, balance) = gradient(state.parameters, batch, part_key)
-            return jax.tree.map(jnp.add, sums, (gradients, loss, entropy)), balance
+            gradients, (report, balance) = gradient(
+                state.parameters, state.frozen, batch, total, part_key
+            )
+            return jax.tree.map(jnp.add, sums, (gradients, report)), balance
 
-        zeros = (jax.tree.map(jnp.zeros_like, state.parameters), jnp.zeros(()), jnp.zeros(()))
-        parts = (jnp.arange(self.accumulation), jax.tree.map(self._split, batch))
-        (gradients, loss, entropy), balances = jax.lax.scan(part, zeros, parts)
+        split = jax.tree.map(self._split, batch)
+        report = jax.eval_shape(
+            self._objective, state.parameters, state.frozen, jax.tree.map(lambda x: x[0], split), total, key
+        )[1][0]  # fmt: skip
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (state.parameters, report))
+        (gradients, report), balances = jax.lax.scan(
+            part, zeros, (jnp.arange(self.accumulation), split)
+        )
         balance = jax.tree.map(lambda values: values.mean(0), balances)
-        return gradients, (loss, entropy, balance), tokens
+        return gradients, (report, balance), total
 
     def _split(self, x):
         """[batch, length] → [accumulation, part, length]; strided, so that every part is spread over all devices."""
         return jnp.moveaxis(x.reshape(-1, self.accumulation, x.shape[1]), 1, 0)
 
-    def _objective(self, parameters, batch, key):
+    def _objective(self, trained, frozen, batch, total, key):
         """What a part of the batch adds to the quantity that is minimised, and what is reported of it."""
-        loss, entropy, balance = self._loss(parameters, batch, key)
-        objective = loss
+        loss, report, balance = self._outcome(trained, frozen, batch, total, key)
         if self.router_loss > 0:
-            objective = loss + self.router_loss * balance.loss.sum() / self.accumulation
-        return objective, (loss, entropy, balance)
+            loss = loss + self.router_loss * balance.loss.sum() / self.accumulation
+        return loss, (report, balance)

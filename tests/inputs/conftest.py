@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmjp_jax.inputs import TokenStore, TokenStoreWriter
+from llmjp_jax.inputs import Source, TokenStore, TokenStoreWriter
 from llmjp_jax.tokenizer import load_vocabulary
+from tests.inputs.example_stores import example_store, pair_store
 from tests.inputs.small_corpora import corpus, texts
 
 
@@ -96,3 +97,25 @@ def ja(tmp_path, vocabulary):
     }
     tasks.register_jsonl_task("ja", files, vocabulary)
     return {"train": texts(60, 1) + texts(40, 2), "validation": texts(9, 3)}
+
+
+@pytest.fixture(
+    params=[{"packing": True}, {"packing": False}, {"packing": False, "buckets": (7, 32)}],
+    ids=["packed", "padded", "two buckets"],
+)
+def mode(request) -> dict:
+    """The ways in which examples become rows."""
+    return request.param
+
+
+@pytest.fixture
+def sources(tmp_path) -> tuple[Source, ...]:
+    """Three sources, of which one comes three times in an epoch."""
+    stores = [example_store(tmp_path / name, 40, seed) for seed, name in enumerate("abc")]
+    return tuple(Source(n, w, s) for n, w, s in zip("abc", (1, 3, 1), stores, strict=True))
+
+
+@pytest.fixture
+def pairs(tmp_path) -> Source:
+    """A source of pairs, two times in an epoch."""
+    return Source("pairs", 2, pair_store(tmp_path / "pairs", 40, 5, longest=8))

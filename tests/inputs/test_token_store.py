@@ -207,3 +207,45 @@ def patch(path, offset: int, replacement: bytes) -> None:
     offset %= len(data)
     data[offset : offset + len(replacement)] = replacement
     path.write_bytes(data)
+
+
+def test_a_mask_lies_beside_its_tokens_and_goes_when_the_store_is_replaced(tmp_path):
+    writer = TokenStoreWriter(tmp_path / "s", np.uint16, masked=True)
+    writer.add([5, 6, 7], mask=[0, 1, 1])
+    writer.add_documents(np.array([8, 9, 7]), np.array([1, 2]), mask=np.array([1, 0, 1]))
+    writer.commit()
+    store = TokenStore(tmp_path / "s")
+    assert store.mask.tolist() == [0, 1, 1, 1, 0, 1] and store.mask.dtype == np.uint8
+    with pytest.raises(ValueError, match="read-only"):
+        store.mask[0] = 1
+    plain = TokenStoreWriter(tmp_path / "s", np.uint16)
+    plain.add([5, 6, 7])
+    plain.commit()
+    assert TokenStore(tmp_path / "s").mask is None
+
+
+def test_a_mask_is_given_exactly_where_it_belongs(tmp_path):
+    masked = TokenStoreWriter(tmp_path / "m", np.uint16, masked=True)
+    plain = TokenStoreWriter(tmp_path / "p", np.uint16)
+    for writer, mask in ((masked, None), (plain, [1, 1])):
+        with pytest.raises(ValueError, match="a mask is given exactly when"):
+            writer.add([5, 7], mask=mask)
+    for mask in ([1], [1, 2], [1, 1, 1]):
+        with pytest.raises(ValueError, match="a 0 or a 1 for each id"):
+            masked.add([5, 7], mask=mask)
+    with pytest.raises(ValueError, match="a document with a mask is one sequence"):
+        masked.add_sequences([[5], [7]])
+
+
+def test_a_mask_is_part_of_the_fingerprint(tmp_path):
+    from tests.inputs.example_stores import write_store
+
+    fingerprints = {
+        write_store(tmp_path / name, [[5, 6, 7]], [mask], kind=kind).fingerprint
+        for name, mask, kind in (
+            ("a", [0, 0, 1], "examples"),
+            ("b", [0, 1, 1], "examples"),
+            ("c", [0, 1, 1], "pairs"),
+        )
+    }
+    assert len(fingerprints) == 3

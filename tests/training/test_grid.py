@@ -16,7 +16,7 @@ import pytest
 from llmjp_jax.models import ModelConfig, abstract_decoder
 from llmjp_jax.parallel import MeshConfig, make_mesh
 from llmjp_jax.training import OptimizerConfig, Trainer
-from llmjp_jax.training.trainer import TrainState
+from llmjp_jax.training import TrainState
 from tests.training.conftest import OPTIMIZER
 
 BATCH, LENGTH, VOCAB = 32, 16, 96
@@ -133,8 +133,8 @@ def loss_and_gradients(
     def run(parameters, arrays):
         with trainer._placed():
             state = TrainState(jnp.int32(0), parameters, None)
-            gradients, (loss, *_), _ = trainer._gradients(state, arrays)
-        return loss, gradients
+            gradients, (report, _), _ = trainer._gradients(state, arrays)
+        return report["loss"] + report["z_loss"], gradients
 
     shardings = trainer.state_shardings.parameters
     run = jax.jit(

@@ -12,7 +12,7 @@ from llmjp_jax.checkpoints import CheckpointConfig, load_run, read_run, saved_st
 from llmjp_jax.errors import UserError
 from llmjp_jax.models import ModelConfig, disassemble
 from llmjp_jax.parallel import MeshConfig
-from llmjp_jax.training import EvaluationConfig, OptimizerConfig, loop, read_metrics, train
+from llmjp_jax.training import EvaluationConfig, OptimizerConfig, read_metrics, running, train
 from tests.training.conftest import GPT2, LLAMA, OPTIMIZER
 
 ONE_DEVICE = MeshConfig(data=8)
@@ -57,7 +57,7 @@ def test_the_same_arguments_give_the_same_losses_and_parameters(finished, tmp_pa
 def test_a_run_cut_into_pieces_equals_one_in_one_piece(finished, tmp_path, monkeypatch):
     arguments, state = finished
     pieces = arguments | {"model_dir": str(tmp_path / "pieces")}
-    take_step = loop._Run.step
+    take_step = running.Run.step
     for cut in (3, 5):
 
         def step_and_die(self, state, batch, step, cut=cut):
@@ -65,10 +65,10 @@ def test_a_run_cut_into_pieces_equals_one_in_one_piece(finished, tmp_path, monke
                 raise KeyboardInterrupt
             return take_step(self, state, batch, step)
 
-        monkeypatch.setattr(loop._Run, "step", step_and_die)
+        monkeypatch.setattr(running.Run, "step", step_and_die)
         with pytest.raises(KeyboardInterrupt):
             train(**pieces)
-    monkeypatch.setattr(loop._Run, "step", take_step)
+    monkeypatch.setattr(running.Run, "step", take_step)
     assert same(state, train(**pieces))
     assert step_losses(tmp_path / "pieces") == step_losses(arguments["model_dir"])
     steps = [r["step"] for r in read_metrics(tmp_path / "pieces" / "metrics.jsonl") if "loss" in r]
