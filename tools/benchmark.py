@@ -7,6 +7,7 @@
       --gin_file=gin_configs/hardware/h200.gin --gin.BATCH_SIZE=16 --gin.SEQUENCE_LENGTH=1024 --gin.TRAIN_STEPS=1000 \\
       --output=gpt2_small.json
 
+  python tools/benchmark.py sft --gin_file=gin_configs/quickstart_sft.gin
   python tools/benchmark.py corpus
   python tools/benchmark.py corpus_growth --documents=10000,100000,1000000
   python tools/benchmark.py tokenizer --tokenizer=tokenizer.model --inputs train.jsonl
@@ -15,6 +16,7 @@
 or MODEL_DIR is needed. The peer is Hugging Face transformers' model of the same shape under torch.compile, with SDPA
 and fused AdamW, from the same initial weights on the same batches. `inputs` times batches from a token store, beside a
 PyTorch DataLoader over the same store. `compile` times tracing and compilation of the step as layers are added.
+`sft` times passes over examples, packed and padded, tuned in full and by LoRA, beside transformers and peft.
 `corpus` passes web pages through corpus v1's steps on one core, beside HojiChar's own classes; `corpus_growth` builds whole corpora of growing
 size. `tokenizer` times the re-estimation of scores (EM), beside plain Python.
 docs/benchmarks.md has what was measured.
@@ -66,6 +68,10 @@ def _measure(options: argparse.Namespace, gin_flags: list[str]) -> dict:
         from tools.benchmark_compile import measure_compile
 
         return measure_compile(options, gin_flags)
+    if options.command == "sft":
+        from tools.benchmark_sft import measure_sft
+
+        return measure_sft(options, gin_flags)
     if options.command == "corpus":
         from tools.benchmark_corpus import measure_corpus
 
@@ -93,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _train_flags(commands)
     _inputs_flags(commands)
     _compile_flags(commands)
+    _sft_flags(commands)
     _corpus_flags(commands)
     _tokenizer_flags(commands)
     for command in commands.choices.values():
@@ -155,6 +162,25 @@ def _compile_flags(commands) -> None:
     add = compilation.add_argument
     add("--layers", type=_whole_numbers, default=(4, 8, 16), metavar="N,...",
         help="numbers of layers (4,8,16)")  # fmt: skip
+    _threads(add)
+
+
+def _sft_flags(commands) -> None:
+    sft = commands.add_parser(
+        "sft",
+        help="tuning on examples",
+        description="Times passes over examples made here, packed and padded, tuned in full and by LoRA, and a peer's, in "
+        "alternating rounds. All flags of `python -m llmjp_jax.train` are taken too.",
+        allow_abbrev=False,
+    )
+    add = sft.add_argument
+    add("--examples", type=int, default=256, metavar="N", help="that a pass has (256)")
+    add("--rounds", type=int, default=4, metavar="N", help="timed passes of each side (4)")
+    add("--rank", type=int, default=8, metavar="N",
+        help="of the adapters, where the gin files have none (8)")  # fmt: skip
+    add("--no_peer", action="store_true", help="measure ours alone")
+    add("--compile_mode", default="none", metavar="MODE",
+        help="of the peer's torch.compile, which compiles each length of rows (none: eager)")  # fmt: skip
     _threads(add)
 
 

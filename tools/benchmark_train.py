@@ -15,7 +15,7 @@ from tools.benchmark_machine import machine
 from tools.benchmark_process import SideProcess
 
 # glibc's malloc as `llmjp_jax.parallel.keep_freed_memory` sets it; torch gains as much from it.
-_KEEP_FREED_MEMORY = {
+KEEP_FREED_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
@@ -95,7 +95,7 @@ def _side(name, options, gin_flags, directory, sides) -> SideProcess:
         )
     keeps = sides["ours"].description["configuration"]["keeps_freed_memory"]
     given = common | {"compile_mode": options.compile_mode}
-    return SideProcess("benchmark_hf.py", given, _KEEP_FREED_MEMORY if keeps else {})
+    return SideProcess("benchmark_hf.py", given, KEEP_FREED_MEMORY if keeps else {})
 
 
 def _summary(report: dict, description: dict, first: dict, turns: list[dict]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ _UNNEEDED = {
     "vocabulary": "VOCABULARY",
     "cache_dir": "CACHE_DIR",
     "mixture_or_task_name": "MIXTURE_OR_TASK_NAME",
+    "initial_checkpoint_path": "INITIAL_CHECKPOINT_PATH",
 }
 
 

@@ -109,9 +109,8 @@ class Run:
         unit = self.trainer.goal.unit
         for name, values in results.items():
             shown = "  ".join(
-                f"{key.replace('_', ' ')} {value:.4f}"
-                for key, value in values.items()
-                if key != unit
+                f"{key.replace('_', ' ')} {values[key]:.4f}"
+                for key in ("loss", *(key for key in values if key not in ("loss", unit)))
             )
             self.progress.say(f"validation at step {step}: {name}  {shown}")
         self._clock = None

@@ -13,8 +13,7 @@ from llmjp_jax.inputs import batch_at, open_inputs
 from llmjp_jax.models import ModelConfig, disassemble
 from llmjp_jax.parallel import MeshConfig, make_mesh
 from llmjp_jax.tokenizer import load_vocabulary
-from llmjp_jax.training import OptimizerConfig, Trainer, read_metrics, train
-from llmjp_jax.training import TrainState
+from llmjp_jax.training import OptimizerConfig, Trainer, TrainState, read_metrics, train
 from tests.training.conftest import LLAMA, OPTIMIZER
 
 BATCH, LENGTH = 8, 16

@@ -15,8 +15,7 @@ import pytest
 
 from llmjp_jax.models import ModelConfig, abstract_decoder
 from llmjp_jax.parallel import MeshConfig, make_mesh
-from llmjp_jax.training import OptimizerConfig, Trainer
-from llmjp_jax.training import TrainState
+from llmjp_jax.training import OptimizerConfig, Trainer, TrainState
 from tests.training.conftest import OPTIMIZER
 
 BATCH, LENGTH, VOCAB = 32, 16, 96

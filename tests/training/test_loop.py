@@ -234,9 +234,9 @@ def test_an_initial_checkpoint_loads_over_a_changed_layout(finished, run_argumen
 
 
 def test_the_step_makes_no_hidden_transfer(run_arguments, monkeypatch):
-    """`_Run.step` forbids them; a batch left on the host must therefore be an error."""
+    """`Run.step` forbids them; a batch left on the host must therefore be an error."""
     monkeypatch.setattr(
-        loop.Trainer, "put", lambda self, batch: {f: batch[f] for f in self.batch_fields}
+        running.Trainer, "put", lambda self, batch: {f: batch[f] for f in self.batch_fields}
     )
     with pytest.raises(Exception, match="[Dd]isallowed"):
         train(**run_arguments)

@@ -112,7 +112,9 @@ def test_dropout_is_the_same_on_every_mesh_and_absent_from_evaluation(reference,
     batch = trainer.put(batch_at(open_inputs(tiny_cache, "tiny", "train", LENGTH, BATCH), 0))
     state = trainer.initial_state()
     first = float(trainer.evaluate(state.weights, batch)[0]["loss"])
-    assert first == float(trainer.evaluate(state.weights, batch)[0]["loss"]), "evaluation must not drop"
+    assert first == float(trainer.evaluate(state.weights, batch)[0]["loss"]), (
+        "evaluation must not drop"
+    )
 
 
 def test_optimizer_state_lies_where_its_parameters_lie():
