@@ -174,7 +174,7 @@ def _sft_flags(commands) -> None:
         allow_abbrev=False,
     )
     add = sft.add_argument
-    add("--examples", type=int, default=256, metavar="N", help="that a pass has (256)")
+    add("--examples", type=int, default=128, metavar="N", help="that a pass has (128)")
     add("--rounds", type=int, default=4, metavar="N", help="timed passes of each side (4)")
     add("--rank", type=int, default=8, metavar="N",
         help="of the adapters, where the gin files have none (8)")  # fmt: skip

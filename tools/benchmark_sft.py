@@ -284,9 +284,12 @@ class Tuning(Ours):
         self.job.write(directory / "job.json")
 
     def describe(self) -> dict[str, Any]:
+        import jax
+
         from llmjp_jax.models import parameter_count
 
         trainer = self.trainer
+        trained = jax.tree.leaves(self.state.parameters)
         memory = [step.memory_analysis() for step in self.steps.values()]
         return {
             "configuration": {
@@ -297,7 +300,7 @@ class Tuning(Ours):
                 "device": self.device.device_kind,
                 "keeps_freed_memory": self.keeps_memory,
             },
-            "trained_parameters": _numbers(self.state.parameters),
+            "trained_parameters": sum(array.size for array in trained),
             "versions": versions("jax", "jaxlib", "flax", "optax", "numpy"),
             "compile_seconds": self.compile_seconds,
             "xla_arguments_bytes": max(one.argument_size_in_bytes for one in memory),
@@ -306,12 +309,6 @@ class Tuning(Ours):
 
     def _batch(self, step: int) -> dict[str, Any]:
         return self.trainer.put(self.batches[step % len(self.batches)])
-
-
-def _numbers(tree) -> int:
-    import jax
-
-    return sum(array.size for array in jax.tree.leaves(tree))
 
 
 class TuningPeer(HuggingFace):
@@ -323,9 +320,8 @@ class TuningPeer(HuggingFace):
     def __init__(self, options: dict[str, Any]):
         self.lora = options["tuning"] == "lora"
         self.batches = _batches(options)
-        super().__init__(
-            options | {"directory": str(Path(options["directory"]) / options["tuning"])}
-        )
+        directory = str(Path(options["directory"]) / options["tuning"])
+        super().__init__(options | {"directory": directory})
 
     def _optimizer(self):
         if self.lora:
@@ -340,10 +336,7 @@ class TuningPeer(HuggingFace):
     def describe(self) -> dict[str, Any]:
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         packages = ("torch", "transformers", "peft") if self.lora else ("torch", "transformers")
-        return super().describe() | {
-            "trained_parameters": trained,
-            "versions": versions(*packages),
-        }
+        return super().describe() | {"trained_parameters": trained, "versions": versions(*packages)}  # fmt: skip
 
     def _batch(self, step: int):
         batch = self.batches[step % len(self.batches)]

@@ -55,6 +55,10 @@ class DPO:
     def fields(self) -> tuple[str, ...]:
         return ("reference",) if self.reference == "cached" else ()
 
+    @property
+    def looks_under(self) -> bool:
+        return self.reference == "base"
+
     def check(self, model: ModelConfig) -> None:
         """Raises a `UserError` where there are no adapters to look under."""
         self._check(

@@ -39,11 +39,13 @@ class Objective(Protocol):
       unit: what they are called in metrics.
       fields: arrays of a batch that it reads beside tokens, targets, loss_weights, segment_ids and positions.
       pairs: whether its examples are pairs of a chosen and a rejected response.
+      looks_under: whether it takes the model under the adapters for the one that the run starts from.
     """
 
     unit: str
     fields: tuple[str, ...]
     pairs: bool
+    looks_under: bool
 
     def check(self, model: ModelConfig) -> None:
         """Raises a `UserError` where the objective does not fit the model."""
@@ -79,6 +81,7 @@ class TokenLoss:
     unit = "tokens"
     fields = ()
     pairs = False
+    looks_under = False
 
     def __post_init__(self):
         if self.z_loss < 0:

@@ -14,11 +14,12 @@ from llmjp_jax.checkpoints import (
     base_of,
     holds_adapters,
     load_model,
+    merged,
     read_run,
     resolved_step,
 )
 from llmjp_jax.errors import UserError
-from llmjp_jax.models import disassemble, merge_adapters
+from llmjp_jax.models import ModelConfig, disassemble
 from llmjp_jax.training.state import TrainState
 from llmjp_jax.training.trainer import Trainer
 
@@ -105,10 +106,14 @@ def given_parameters(trainer: Trainer, origin: Origin) -> Any:
     config, decoder = load_model(
         origin.path, step=origin.step, mesh=trainer.mesh, layout=trainer.layout
     )
-    parameters = disassemble(decoder)
     if config.lora is not None and trainer.model.lora is None:
-        config, parameters = merge_adapters(config, parameters)
-    wanted, found = trainer.model.identity(), config.identity()
+        config, decoder = merged(config, decoder)
+    if config.lora is not None and trainer.goal.looks_under:
+        raise UserError(
+            f"{origin.path} has adapters already, so that the model under them is not the one that the run starts from; "
+            "set DPO.reference = 'cached', or merge them first: tools/convert_checkpoint.py --to_hf"
+        )
+    wanted, found = _identity(trainer.model), _identity(config)
     if config.lora is None:
         wanted["lora"] = None  # the run's are new
     differences = [
@@ -124,4 +129,12 @@ def given_parameters(trainer: Trainer, origin: Origin) -> Any:
         raise UserError(
             f"{origin.path} holds another model: {'; '.join(differences)}; change ModelConfig to fit it"
         )
-    return parameters
+    return disassemble(decoder)
+
+
+def _identity(model: ModelConfig) -> dict[str, Any]:
+    """What two models with the same weights agree in; the dropout of adapters is no part of it."""
+    fields = model.identity()
+    if model.lora is not None:
+        fields["lora"] = fields["lora"] | {"dropout": None}
+    return fields

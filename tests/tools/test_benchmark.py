@@ -30,7 +30,7 @@ SMALL = [
 
 def benchmark(*flags: str, command: str = "train") -> subprocess.CompletedProcess:
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-    rounds = [] if command == "compile" else ["--rounds=1", "--steps=2"]
+    rounds = {"compile": [], "sft": ["--rounds=1"]}.get(command, ["--rounds=1", "--steps=2"])
     command = [sys.executable, "tools/benchmark.py", command, *rounds, *flags]
     return subprocess.run(
         command, cwd=repository_root(), env=environment, capture_output=True, text=True, timeout=600
@@ -56,6 +56,41 @@ def test_both_sides_have_the_same_losses_from_the_same_weights(tmp_path, turns):
         assert report[side]["step_seconds"]["best"] <= report[side]["step_seconds"]["median"]
         assert report[side]["memory"]["peak_bytes"] > 1e6
         assert report[side]["mfu"]["causal"] < report[side]["mfu"]["full"]
+
+
+@pytest.mark.slow
+def test_tuning_in_full_and_by_lora_has_the_peer_s_losses_on_the_same_padded_batches():
+    pytest.importorskip("peft")
+    small = ["--gin_file=gin_configs/quickstart_sft.gin", *SMALL[1:7], "--gin.BATCH_SIZE=4", "--gin.SEQUENCE_LENGTH=32"]  # fmt: skip
+    finished = benchmark(*small, "--examples=24", "--rank=2", "--threads=1", command="sft")
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads(finished.stdout)
+    for tuning in ("full", "lora"):
+        losses = report[f"ours {tuning} padded"]["first_losses"]
+        assert losses == pytest.approx(report[f"hf {tuning} padded"]["first_losses"], abs=1e-4)
+        assert len(losses) == report["rows"]["padded"]["steps"]
+    ours, theirs = (report[f"{side} lora padded"]["trained_parameters"] for side in ("ours", "hf"))
+    assert ours == theirs < report["ours full padded"]["trained_parameters"]
+    packed, padded = report["rows"]["packed"], report["rows"]["padded"]
+    assert packed["loss_tokens"] == padded["loss_tokens"] and packed["tokens"] == padded["tokens"]
+    for rows in (packed, padded):
+        assert rows["share_of_loss"] == pytest.approx(rows["loss_tokens"] / rows["slots"])
+        assert rows["density"] == pytest.approx(rows["tokens"] / rows["slots"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--gin_file=gin_configs/quickstart.gin"], "this times SFT; give gin_configs/runs/sft.gin"),
+        (["--gin_file=gin_configs/quickstart_dpo.gin"], "this times SFT"),
+        (["--gin_file=gin_configs/quickstart_sft.gin", "--examples=0"], "--examples=0"),
+        (["--gin_file=gin_configs/quickstart_sft.gin", "--gin.training.train.accumulation=2"], "accumulation must be 1"),
+    ],
+)  # fmt: skip
+def test_what_is_no_tuning_of_examples_is_one_sentence(flags, sentence):
+    finished = benchmark(*flags, command="sft")
+    assert finished.returncode == 2
+    assert sentence in finished.stderr and "Traceback" not in finished.stderr
 
 
 @pytest.mark.parametrize(
