@@ -231,7 +231,8 @@ class Tuning(Ours):
         model = dataclasses.replace(keywords["model"], lora=lora)
         fields = {field.name for field in dataclasses.fields(Trainer)} - {"mesh"}
         given = {name: value for name, value in keywords.items() if name in fields}
-        given |= {"model": model, "optimizer": keywords["optimizer"].over(options["steps"]), "document_mask": True}  # fmt: skip
+        given |= {"model": model, "optimizer": keywords["optimizer"].over(options["steps"])}
+        given["document_mask"] = options["rows"] == "packed"  # as `train` does
         self.trainer = Trainer(mesh=make_mesh(keywords.get("mesh") or MeshConfig()), **given)
         self.device = self.trainer.mesh.devices.flat[0]
         self.state = self.trainer.initial_state()

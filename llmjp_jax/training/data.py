@@ -108,9 +108,12 @@ def check_kind(inputs: Inputs | Stages | Examples, goal: Objective) -> None:
 
 
 def examples_options(inputs: Inputs | Stages | Examples, document_mask: bool) -> dict[str, Any]:
-    """Arguments of `Trainer` that follow from the inputs: several examples in a row never see each other."""
+    """Arguments of `Trainer` that follow from the inputs: several sequences in a row never see each other.
+
+    A single one needs no mask: it is causal, and what follows it is padding without loss.
+    """
     if isinstance(inputs, Examples):
-        return {"document_mask": True, "longest": inputs.longest}
+        return {"document_mask": inputs.config.packing or inputs.pairs, "longest": inputs.longest}
     return {"document_mask": document_mask}
 
 

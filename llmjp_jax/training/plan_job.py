@@ -60,7 +60,7 @@ class Job:
         if examples is not None:
             pairs = objective is not None and objective.pairs
             longest = examples.limits(arguments["sequence_length"], pairs).max_length
-            options |= {"document_mask": True, "longest": longest}
+            options |= {"document_mask": examples.packing or pairs, "longest": longest}
         return cls(
             options=options,
             mesh=arguments.get("mesh") or MeshConfig(),
