@@ -47,6 +47,7 @@ def chat(*, model_dir: str | os.PathLike, template: str | None = None, system: s
     """
     from llmjp_jax.checkpoints import vocabulary_path
     from llmjp_jax.conversations import TEMPLATES, get_template
+    from llmjp_jax.decoding import Sampling
     from llmjp_jax.language_model import LanguageModel
     from llmjp_jax.parallel import make_mesh
 
@@ -59,6 +60,9 @@ def chat(*, model_dir: str | os.PathLike, template: str | None = None, system: s
             f"give --gin.TEMPLATE=, one of {', '.join(TEMPLATES)}"
         )
     get_template(name)
+    Sampling(
+        temperature=temperature, top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty
+    )
     model = LanguageModel.load(
         model_dir, step, mesh=None if mesh is None else make_mesh(mesh), dtype=dtype
     )

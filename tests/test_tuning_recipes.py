@@ -98,7 +98,8 @@ def test_dpo_is_that_of_llm_jp_dpo():
     keywords = recipe("v1.1/dpo_lora")
     model, config = keywords["model"], keywords["examples"]
     assert keywords["objective"].beta == 0.1
-    assert (config.max_length, config.max_prompt_length) == (2048, 1024)
+    limits = config.limits(keywords["sequence_length"], pairs=True)
+    assert (limits.max_length, limits.max_prompt_length) == (2048, 1024)
     assert keywords["checkpoints"].keep_best and keywords["evaluation"].period == 200
     assert (model.dropout, model.attention_dropout, model.lora.dropout) == (0, 0, 0)  # as TRL's
     assert load_tuning("preferences_v1_1").bos

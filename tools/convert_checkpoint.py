@@ -102,13 +102,19 @@ def _whole(
 
 def _hf_base(source: Path, given: str | None) -> Path:
     """The Hugging Face directory under adapters, which PEFT is to load."""
-    from llmjp_jax.checkpoints import base_of
+    from llmjp_jax.checkpoints import base_of, read_run
 
     base = Path(given) if given is not None else base_of(source)
     if not (base / "config.json").is_file():
+        step = (
+            (read_run(source).get("base") or {}).get("step")
+            if (source / "run.json").is_file()
+            else None
+        )
+        at = f" --step={step}" if step is not None else ""
         raise UserError(
             f"{base}, the model under the adapters, is no Hugging Face directory, and PEFT loads no other; "
-            f"write one (--from_run={base} --to_hf=DIR) and give it as --base=DIR"
+            f"write one (--from_run={base}{at} --to_hf=DIR) and give it as --base=DIR"
         )
     return base
 

@@ -12,7 +12,7 @@ from llmjp_jax.checkpoints.hf import load_hf
 from llmjp_jax.checkpoints.manager import Checkpoints
 from llmjp_jax.checkpoints.peft import adapted_config, base_directory, read_adapter
 from llmjp_jax.checkpoints.peft_config import ADAPTER_CONFIG, read_adapter_config
-from llmjp_jax.checkpoints.runs import read_model_config, read_run, resolved_step
+from llmjp_jax.checkpoints.runs import read_model_config, read_run, resolved_step, saved_steps
 from llmjp_jax.errors import UserError
 from llmjp_jax.models import (
     Decoder,
@@ -237,8 +237,13 @@ def _parameters_under(
 ) -> Any:  # fmt: skip
     """The parameters of the model that a run's adapters were trained on."""
     recorded = {"path": base, "step": None} if base is not None else _recorded_base(model_dir)
-    path = recorded["path"]
-    _, decoder = load_model(path, recorded.get("step"), mesh, dtype, layout)
+    path, step = recorded["path"], recorded.get("step")
+    if step is not None and step not in saved_steps(path):
+        raise UserError(
+            f"{model_dir} holds adapters alone, over step {step} of {path}, which has no such checkpoint any more; put it "
+            "back (CheckpointConfig.keep_period keeps steps for ever), or give an export of that step as base"
+        )
+    _, decoder = load_model(path, step, mesh, dtype, layout)
     parameters = without_adapters(disassemble(decoder))
     wanted = without_adapters(abstract_decoder(config)[1])
     if _shapes(wanted) != _shapes(parameters):

@@ -61,8 +61,18 @@ def _lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, int, Record]]:
     # A longer line is never read whole.
     while line := file.readline(MAX_RECORD_BYTES + 2):
         number += 1
+        if not line.strip() and _ends_blank(file):
+            return
         yield number, offset, parse_record(line, f"{path}, line {number}")
         offset += len(line)
+
+
+def _ends_blank(file: IO[bytes]) -> bool:
+    """Whether nothing but blank lines follows, as some writers leave them."""
+    while part := file.read(1 << 16):
+        if part.strip():
+            return False
+    return True
 
 
 def _array(file: IO[bytes], path: Path) -> Iterator[tuple[int, int, Record]]:

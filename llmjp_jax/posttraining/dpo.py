@@ -33,11 +33,13 @@ class DPO:
       label_smoothing: probability that a pair's labels are swapped (conservative DPO); 0 is DPO.
       reference: 'cached': of the parameters that the run starts from, computed once, before the first step. 'base': of
         the model under the adapters, computed in each step: a forward pass more, and nothing to keep.
+      dropout: leave the model's and its adapters' on; the reference has none, and TRL turns them off too.
     """
 
     beta: float = 0.1
     label_smoothing: float = 0.0
     reference: Literal["cached", "base"] = "cached"
+    dropout: bool = False
 
     unit = "pairs"
     pairs = True
@@ -72,7 +74,7 @@ class DPO:
 
     def outcome(self, decoder: Decoder, base: Callable[[], Decoder], batch: Mapping[str, jax.Array],
                 total: jax.Array, key: jax.Array | None) -> Outcome:  # fmt: skip
-        log_p, balance = _log_probabilities(decoder, batch, key)
+        log_p, balance = _log_probabilities(decoder, batch, key if self.dropout else None)
         if self.reference == "cached":
             reference = batch["reference"]
         else:

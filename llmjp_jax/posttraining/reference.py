@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from llmjp_jax.files import atomic_write
@@ -42,9 +43,10 @@ def _stored(
     folder = directory / "reference" / split
     record = folder / "reference.json"
     identity = {**examples.identity, "dtype": trainer.model.dtype}
-    names = [source.name for source in examples.sources]
-    if record.is_file() and json.loads(record.read_bytes()) == identity:
-        return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+    kept = _kept(folder, record, identity, examples)
+    # Either all processes read them or all compute: some may not see the first one's files.
+    if _everywhere(kept is not None):
+        return kept
     values = reference_log_probabilities(trainer, start(), examples, split)
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,28 @@ def _stored(
         with atomic_write(record, "w") as file:
             json.dump(identity, file, indent=1)
     return values
+
+
+def _kept(folder: Path, record: Path, identity: dict, examples: Examples):
+    """The arrays of an earlier start; None where they are missing, damaged, or of other data."""
+    try:
+        if json.loads(record.read_bytes()) != json.loads(json.dumps(identity)):
+            return None
+        values = {}
+        for source in examples.sources:
+            array = np.load(folder / f"{source.name}.npy", mmap_mode="r", allow_pickle=False)
+            if array.shape != (source.store.num_tokens,) or array.dtype != np.float32:
+                return None
+            values[source.name] = array
+        return values
+    except (OSError, ValueError):
+        return None
+
+
+def _everywhere(holds: bool) -> bool:
+    if jax.process_count() == 1:
+        return holds
+    return bool(multihost_utils.process_allgather(np.int32(holds)).min())
 
 
 def reference_log_probabilities(

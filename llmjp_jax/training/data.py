@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from llmjp_jax.checkpoints import vocabulary_path
 from llmjp_jax.errors import UserError
 from llmjp_jax.inputs import (
     Examples,
@@ -40,6 +42,8 @@ def open_data(
     Raises:
       UserError: a file is missing or damaged, or the stores or the model have another vocabulary.
     """
+    if any((Path(vocabulary) / name).is_file() for name in ("run.json", "adapter_config.json")):
+        vocabulary = vocabulary_path(vocabulary)  # it may lie with the model under an adapter
     tokenizer = load_vocabulary(vocabulary)
     if tokenizer.vocab_size > model.vocab_size:
         raise UserError(
@@ -113,7 +117,11 @@ def examples_options(inputs: Inputs | Stages | Examples, document_mask: bool) ->
     A single one needs no mask: it is causal, and what follows it is padding without loss.
     """
     if isinstance(inputs, Examples):
-        return {"document_mask": inputs.config.packing or inputs.pairs, "longest": inputs.longest}
+        lengths = (inputs.sequence_length,)
+        if not inputs.config.packing:
+            lengths = inputs.config.row_lengths(inputs.sequence_length)
+        masked = inputs.config.packing or inputs.pairs
+        return {"document_mask": masked, "longest": inputs.longest, "lengths": lengths}
     return {"document_mask": document_mask}
 
 
@@ -129,4 +137,9 @@ def describe_examples(inputs: Examples, goal: Objective) -> str:
         parts.append(f"{cut:,} are cut to {inputs.longest:,} tokens")
     if dropped:
         parts.append(f"{dropped:,} are left out: their responses lie wholly beyond that")
+    unanswered = sum((source.store.manifest or {}).get("dropped", 0) for source in inputs.sources)
+    if unanswered:
+        parts.append(
+            f"{unanswered:,} records are left out: no response of the template was found in them"
+        )
     return "; ".join(parts)

@@ -114,7 +114,8 @@ def train(
         router_loss=router_loss, objective=objective, compiler_options=compiler_options,
         **examples_options(inputs, document_mask),
     )  # fmt: skip
-    check_kind(inputs, trainer.goal)
+    for data in (inputs, *validation.values()):
+        check_kind(data, trainer.goal)
     if checkpoints.keep_best and not validation:
         raise UserError(
             "CheckpointConfig.keep_best = True needs a validation split, and the data have none; set it False or add one"
@@ -124,8 +125,8 @@ def train(
     record = run_record(trainer, inputs, tokenizer, total_steps, origin, examples)
     begun = check_continuation(directory, record)
     start = functools.cache(lambda: started_state(trainer, origin))
-    if not begun:
-        start()  # it may be of another model
+    if not begun or model.lora is not None:
+        start()  # it may be of another model, or gone
 
     # Where it stands.
     write_record(directory, record, tokenizer, operative_config)
@@ -139,6 +140,11 @@ def train(
     progress.say(headline(record, mesh, begun))
     if isinstance(inputs, Examples):
         progress.say(describe_examples(inputs, trainer.goal))
+        before = origin.template
+        if before and examples.template and before != examples.template:
+            progress.say(
+                f"{origin.path} was tuned with the template {before}, this run uses {examples.template}"
+            )
     if cache_trouble:
         progress.say(cache_trouble)
     log = MetricsLog(directory, begun) if jax.process_index() == 0 else NullLog()

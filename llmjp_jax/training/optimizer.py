@@ -113,9 +113,15 @@ class OptimizerConfig:
           UserError: the run is no longer than its warm-up.
         """
         changes = {}
+        warmup = math.ceil(total_steps * (self.warmup_fraction or 0))
+        if self.decay_steps is None and total_steps <= (self.warmup_steps or warmup):
+            raise UserError(
+                f"the run has {total_steps} steps, all of them warm-up; lower BATCH_SIZE or raise EPOCHS or TRAIN_STEPS, or "
+                "set OptimizerConfig.warmup_fraction = 0"
+            )
         if self.warmup_fraction is not None:
             changes |= {
-                "warmup_steps": math.ceil(total_steps * self.warmup_fraction),
+                "warmup_steps": warmup,
                 "warmup_fraction": None,
             }
         if self.decay_steps is None:

@@ -61,6 +61,8 @@ class Job:
             pairs = objective is not None and objective.pairs
             longest = examples.limits(arguments["sequence_length"], pairs).max_length
             options |= {"document_mask": examples.packing or pairs, "longest": longest}
+            if not examples.packing:
+                options["lengths"] = examples.row_lengths(arguments["sequence_length"])
         return cls(
             options=options,
             mesh=arguments.get("mesh") or MeshConfig(),

@@ -53,7 +53,7 @@ def run_record(trainer: Trainer, inputs: Inputs | Stages | Examples, vocabulary:
         "vocabulary": str(vocabulary.path),
         "data_fingerprint": inputs.fingerprint,
         "base": None if model.lora is None else origin.under,
-        "template": examples and examples.template,
+        "template": examples and (examples.template or _template_of(inputs)),
         "identity": {
             "model": model.identity(),
             "optimizer": dataclasses.asdict(trainer.optimizer),
@@ -70,6 +70,12 @@ def run_record(trainer: Trainer, inputs: Inputs | Stages | Examples, vocabulary:
             else dataclasses.asdict(trainer.objective),
         },
     }
+
+
+def _template_of(inputs: Examples) -> str | None:
+    """The template of stores that were built before; None where they differ."""
+    names = {(source.store.manifest or {}).get("template") for source in inputs.sources}
+    return names.pop() if len(names) == 1 else None
 
 
 def write_record(

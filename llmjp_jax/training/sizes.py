@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llmjp_jax.errors import UserError
 from llmjp_jax.models import ModelConfig
 
@@ -22,6 +24,7 @@ def check_sizes(
     router_loss: float = 0.0,
     seed: int = 0,
     longest: int | None = None,
+    lengths: Sequence[int] | None = None,
 ) -> None:
     """Raises a `UserError` that names the first size that does not fit, and its limit."""
     least = {
@@ -47,9 +50,11 @@ def check_sizes(
     )
     if size > model.max_length:
         raise UserError(f"{name} = {size} exceeds the model's max_length = {model.max_length}")
-    if sequence_length % model.loss_chunks:
-        raise UserError(
-            f"ModelConfig.loss_chunks = {model.loss_chunks} must divide sequence_length = {sequence_length}"
-        )
+    for length in (sequence_length, *(lengths or ())):
+        if length % model.loss_chunks:
+            which = "sequence_length" if length == sequence_length else "the padded rows' length"
+            raise UserError(
+                f"ModelConfig.loss_chunks = {model.loss_chunks} must divide {which} = {length}"
+            )
     if batch_size % accumulation:
         raise UserError(f"accumulation = {accumulation} must divide batch_size = {batch_size}")

@@ -53,11 +53,18 @@ class Origin(NamedTuple):
                 )
             return cls(None, None)
         path = str(Path(path).resolve())
-        if step is None and (model_dir / "run.json").exists():
+        if step in (None, "best") and (model_dir / "run.json").exists():
             before = read_run(model_dir).get("identity") or {}
             if before.get("initial_checkpoint_path") == path:
                 return cls(path, before.get("initial_checkpoint_step"))
         return cls(path, resolved_step(path, step))
+
+    @property
+    def template(self) -> str | None:
+        """The prompts that a run was tuned with; None where that is not known."""
+        if self.path is None or not (Path(self.path) / "run.json").is_file():
+            return None
+        return read_run(self.path).get("template")
 
     @property
     def under(self) -> dict[str, Any] | None:
@@ -126,8 +133,11 @@ def given_parameters(trainer: Trainer, origin: Origin) -> Any:
             f"vocabulary {config.padded_vocab_size} there, {trainer.model.padded_vocab_size} here"
         )
     if differences:
+        merge = ""
+        if config.lora is not None and found["lora"] != wanted["lora"]:
+            merge = ", or merge its adapters first: tools/convert_checkpoint.py --to_hf"
         raise UserError(
-            f"{origin.path} holds another model: {'; '.join(differences)}; change ModelConfig to fit it"
+            f"{origin.path} holds another model: {'; '.join(differences)}; change ModelConfig to fit it{merge}"
         )
     return disassemble(decoder)
 

@@ -52,6 +52,7 @@ class Trainer:
       objective: what is minimised; None: `TokenLoss` with `z_loss`.
       z_loss: see `models.token_losses`.
       longest: tokens of the longest sequence, where a row may hold several; None: sequence_length.
+      lengths: that rows may have, padded in buckets; None: sequence_length alone.
       router_loss: factor of the load-balancing loss (`models.Balance`) of each layer of a mixture of experts; the layers'
         losses add up, as with Megatron's --moe-aux-loss-coeff.
       document_mask: attention stays within documents and positions restart in each.
@@ -71,13 +72,14 @@ class Trainer:
     router_loss: float = 0.0
     document_mask: bool = False
     longest: int | None = None
+    lengths: tuple[int, ...] | None = None
     compiler_options: Mapping[str, Any] | None = None
 
     def __post_init__(self):
         check_sizes(
             self.model, batch_size=self.batch_size, sequence_length=self.sequence_length,
             accumulation=self.accumulation, z_loss=self.z_loss, router_loss=self.router_loss, seed=self.seed,
-            longest=self.longest,
+            longest=self.longest, lengths=self.lengths,
         )  # fmt: skip
         if self.objective is not None and self.z_loss:
             raise UserError(
@@ -86,9 +88,10 @@ class Trainer:
         self.goal.check(self.model)
         # These raise where a size is not divisible by its mesh axis.
         self.batch_sharding, self.state_shardings  # noqa: B018
-        part = (self.batch_size // self.accumulation, self.sequence_length)
-        for names in (("batch", "length"), ("batch", "stream_length")):
-            partition_spec(names, part, self.mesh, complete_layout(self.layout))
+        rows = self.batch_size // self.accumulation
+        for length in (self.sequence_length, *(self.lengths or ())):
+            for names in (("batch", "length"), ("batch", "stream_length")):
+                partition_spec(names, (rows, length), self.mesh, complete_layout(self.layout))
         check_compiler_options(self.compiler_options or {}, self.mesh)
 
     @functools.cached_property

@@ -239,6 +239,46 @@ def test_what_does_not_fit_is_said_before_anything_is_written(kinds, tmp_path, f
     pairs = ExamplesConfig(train_files=files["pairs"], template="v1.0")
     refused("pairs", examples=pairs)
     refused("no step 7|has no step", initial_checkpoint_step=7)
+    mixed = ExamplesConfig(train_files=files["examples"], validation_files=files["held_out_pairs"], template="v1.0")  # fmt: skip
+    refused("are pairs", examples=mixed)
+    refused("all of them warm-up", total_steps=1, batch_size=64)
+    padded = ExamplesConfig(train_files=files["examples"], template="v1.0", packing=False, buckets=(99, LENGTH))  # fmt: skip
+    refused(r"loss_chunks = 4 must divide the padded rows' length = 99", examples=padded, model=model_of("llama", loss_chunks=4))  # fmt: skip
+    refused("99 is not divisible", examples=padded, mesh=MeshConfig(data=4, context=2))
     broken = tmp_path / "broken.jsonl"
     broken.write_text(json.dumps({"instruction": "あ", "output": "い"}) + "\n" + json.dumps({"instruction": "う"}) + "\n")  # fmt: skip
     refused(r"broken.jsonl.*line 2", examples=ExamplesConfig(train_files=str(broken)))
+
+
+def test_a_reference_under_adapters_that_go_on_is_refused(kinds, tmp_path):
+    train(**kinds["lora"])
+    again = kinds["dpo_lora"] | {"model_dir": str(tmp_path / "dpo"), "initial_checkpoint_path": kinds["lora"]["model_dir"]}  # fmt: skip
+    with pytest.raises(UserError, match="set DPO.reference = 'cached'"):
+        train(**again)
+    cached = again | {"objective": DPO(beta=0.5)}
+    train(**cached)
+    first = read_metrics(tmp_path / "dpo" / "metrics.jsonl")[0]
+    assert first["loss"] == pytest.approx(np.log(2), abs=1e-4)
+
+
+def test_a_damaged_reference_is_computed_anew(kinds, tmp_path):
+    arguments = kinds["dpo"]
+    train(**arguments | {"total_steps": 2, "checkpoints": CheckpointConfig(period=1)})
+    (array,) = (Path(arguments["model_dir"]) / "reference" / "train").glob("*.npy")
+    before = array.read_bytes()
+    array.write_bytes(before[: len(before) // 2])
+    with pytest.raises(UserError, match="decay_steps"):
+        train(**arguments)  # another number of steps is another run
+    train(**arguments | {"total_steps": 2, "checkpoints": CheckpointConfig(period=1)})
+    assert array.read_bytes() == before
+
+
+def test_a_base_whose_step_is_gone_is_named(kinds, tmp_path):
+    base = kinds["sft"] | {"checkpoints": CheckpointConfig(period=2, keep=1)}
+    train(**base)
+    tuned = kinds["lora"] | {"model_dir": str(tmp_path / "tuned"), "initial_checkpoint_path": base["model_dir"]}  # fmt: skip
+    train(**tuned)
+    step = Path(base["model_dir"]) / "checkpoints" / "6"
+    step.rename(step.with_name("7"))
+    with pytest.raises(UserError, match=r"tuned holds adapters alone, over step 6 of .*run"):
+        load_model(tmp_path / "tuned")
