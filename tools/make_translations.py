@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--input_dir", required=True, help="the output of `tools/download.py quickstart`")
     add("--output_dir", required=True, help="where the JSON lines go")
-    add("--examples", type=int, default=24000, help="instructions for training (default: 24000)")
+    add("--examples", type=int, default=32000, help="instructions for training (default: 32000)")
     add("--preferences", type=int, default=3000, help="preferences for training (default: 3000)")
     add("--held_out", type=int, default=200, help="of each other file (default: 200)")
     add("--longest", type=int, default=40, help="characters of a Japanese sentence (default: 40)")

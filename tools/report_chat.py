@@ -51,10 +51,10 @@ def report(options: argparse.Namespace) -> None:
     results = {name: _measured(name, path, options) for name, path in models.items()}
     _add_rewards(results, options.reference)
     directions = list(results[options.reference]["chrf"])
-    header = "".join(f"{f'chrF, {name}':>22}" for name in directions)
+    header = "".join(f"{f'chrF, {name}':>19}" for name in directions)
     print(f"\n{'':<10}{header}{'likelier':>12}{'reward':>10}\n")
     for name, result in results.items():
-        scores = "".join(f"{result['chrf'][direction]:>22.1f}" for direction in directions)
+        scores = "".join(f"{result['chrf'][direction]:>19.1f}" for direction in directions)
         reward = "-" if name == options.reference else f"{result['reward_accuracy']:.3f}"
         print(f"{name:<10}{scores}{result['likelier']:>12.3f}{reward:>10}")
     _print_samples(results)
@@ -89,14 +89,15 @@ def _measured(name: str, path: str, options: argparse.Namespace) -> dict:
     answers = model.generate(
         prompts, max_new_tokens=options.max_new_tokens, batch_size=options.batch_size, progress=True
     )
-    by_direction: dict[str, list] = {}
+    scored: dict[str, list] = {"all": []}
     for example, answer in zip(examples, answers, strict=True):
-        found = by_direction.setdefault(_direction(example.turns[0].text), [])
-        found.append((answer.strip(), example.turns[-1].text))
+        found = (answer.strip(), example.turns[-1].text)
+        scored["all"].append(found)
+        scored.setdefault(_direction(example.turns[0].text), []).append(found)
     chrf = {
-        direction: CHRF().corpus_score([a for a, _ in found], [[g for _, g in found]]).score
-        for direction, found in by_direction.items()
-    }  # fmt: skip
+        name: CHRF().corpus_score([a for a, _ in found], [[gold for _, gold in found]]).score
+        for name, found in scored.items()
+    }
     pairs = [
         encode_pair(model.vocabulary, record, template)
         for _, _, record in read_records(options.preferences)
