@@ -105,33 +105,33 @@ def build_examples(
                 f"none of the {records} records of {', '.join(paths)} has a response after "
                 f"{rules.response_marker!r}; check the files, or the template {template!r}"
             )
-        writer.commit(
-            {
-                **(details or {}),
-                "package_version": llmjp_jax.__version__,
-                "kind": kind,
-                "template": template,
-                "bos": bos or rules.bos,
-                "records": records,
-                "dropped": dropped,
-                "vocabulary": {
-                    "path": vocabulary.path,
-                    "fingerprint": vocabulary.fingerprint,
-                    "vocab_size": vocabulary.vocab_size,
-                    "eos_id": vocabulary.eos_id,
-                },
-                "documents": writer.documents,
-                "tokens": writer.tokens,
-                "dtype": writer.dtype.name,
-                "sha256": writer.sha256(),
-                "mask_sha256": writer.sha256(".mask"),
-                "sources": [_unchanged(source) for source in sources],
-            }
-        )
+        built = {"kind": kind, "template": template, "bos": bos or rules.bos, "records": records, "dropped": dropped}  # fmt: skip
+        writer.commit({**(details or {}), **built, **_manifest(writer, vocabulary, sources)})
     except BaseException:
         writer.discard()
         raise
     return TokenStore(prefix)
+
+
+def _manifest(
+    writer: TokenStoreWriter, vocabulary: Vocabulary, sources: list[dict]
+) -> dict[str, Any]:
+    """What the manifest says of the store's files, its vocabulary, and the files that it was built from."""
+    return {
+        "package_version": llmjp_jax.__version__,
+        "vocabulary": {
+            "path": vocabulary.path,
+            "fingerprint": vocabulary.fingerprint,
+            "vocab_size": vocabulary.vocab_size,
+            "eos_id": vocabulary.eos_id,
+        },
+        "documents": writer.documents,
+        "tokens": writer.tokens,
+        "dtype": writer.dtype.name,
+        "sha256": writer.sha256(),
+        "mask_sha256": writer.sha256(".mask"),
+        "sources": [_unchanged(source) for source in sources],
+    }
 
 
 def expand_files(files: Files) -> list[str]:

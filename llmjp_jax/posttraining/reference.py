@@ -20,7 +20,7 @@ def with_references(trainer: Any, start: Callable[[], Any], inputs: Examples, va
                     directory: Path) -> tuple[Examples, Mapping[str, Examples]]:  # fmt: skip
     """The same examples with the reference's log-probabilities in their batches.
 
-    They are kept as MODEL_DIR/reference/<source>_<split>.npy, one float32 a token of the store; where the data and the
+    They are kept as MODEL_DIR/reference/<split>/<source>.npy, one float32 a token of the store; where the data and the
     length of the sequences are those of a file that is there, it is read again.
 
     Args:
@@ -72,7 +72,7 @@ def _kept(folder: Path, record: Path, identity: dict, examples: Examples):
                 return None
             values[source.name] = array
         return values
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return None
 
 
