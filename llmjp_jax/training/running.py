@@ -105,7 +105,9 @@ class Run:
     def validate(self, weights, step: int, batches: int | None) -> None:
         results = validate(self.trainer, weights, self.validation, batches)
         self._validated = (step, results)
-        self.log.write(step, {"validation": results})
+        # A part of the splits says so: after a restart it must not pass for the whole.
+        part = {} if batches is None else {"validation_batches": batches}
+        self.log.write(step, {"validation": results, **part})
         unit = self.trainer.goal.unit
         for name, values in results.items():
             shown = "  ".join(
@@ -120,7 +122,10 @@ class Run:
         if self._validated is not None and self._validated[0] == self.total_steps:
             return self.evaluation.batches is None
         records = read_metrics(directory / "metrics.jsonl")
-        return any(r["step"] == self.total_steps and "validation" in r for r in records)
+        return any(
+            r["step"] == self.total_steps and "validation" in r and "validation_batches" not in r
+            for r in records
+        )
 
     def _flush(self) -> None:
         if self._pending is None:

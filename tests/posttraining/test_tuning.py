@@ -282,3 +282,17 @@ def test_a_base_whose_step_is_gone_is_named(kinds, tmp_path):
     step.rename(step.with_name("7"))
     with pytest.raises(UserError, match=r"tuned holds adapters alone, over step 6 of .*run"):
         load_model(tmp_path / "tuned")
+
+
+def test_a_last_step_validated_in_part_alone_is_validated_whole_after_a_restart(kinds):
+    arguments = kinds["sft"] | {
+        "checkpoints": CheckpointConfig(period=3, keep_best=True),
+        "evaluation": EvaluationConfig(period=3, batches=1),
+    }
+    train(**arguments)
+    metrics = Path(arguments["model_dir"]) / "metrics.jsonl"
+    *before, last = metrics.read_text().splitlines(keepends=True)
+    assert "validation_batches" in before[-1] and "validation_batches" not in last
+    metrics.write_text("".join(before))  # as if it had been killed between the two
+    train(**arguments)
+    assert metrics.read_text().splitlines(keepends=True)[-1] == last
