@@ -14,6 +14,7 @@ import atexit  # noqa: E402
 import json  # noqa: E402
 import random  # noqa: E402
 import shutil  # noqa: E402
+import sys  # noqa: E402
 import tempfile  # noqa: E402
 
 # Many tests, and the processes they start, compile the same step: within one session it is compiled once.
@@ -38,6 +39,17 @@ def pytest_addoption(parser):
     parser.addoption(
         "--full_grid", action="store_true", help="every combination of tests/training/test_grid.py, not a covering"
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_end_with_their_module():
+    """Lets go of compiled programs: each maps memory a dozen times over, and Linux grants a process 65,530 mappings.
+
+    A process that has used them up dies with a segmentation fault in whatever asks for the next one.
+    """
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture(scope="session")
