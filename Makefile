@@ -1,5 +1,6 @@
 # make quickstart        a small Japanese GPT from real text, in RUN (default runs/quickstart)
 # make quickstart-chat   goes on from there: instruction tuning and DPO, a table of what they gain, a model to chat with
+# make quickstart-report evaluates those models: translation, and the tasks of llm-jp-eval that lie in EVALUATION_RAW, if it is set
 # make test              all tests
 # make lint              style and one-way imports
 # Each makes the virtual environment .venv first, if it is not there. Set PYTHON to choose the interpreter (3.11 to 3.13).
@@ -9,7 +10,7 @@ VENV ?= .venv
 RUN ?= runs/quickstart
 BIN := $(VENV)/bin
 
-.PHONY: quickstart quickstart-chat test lint
+.PHONY: quickstart quickstart-chat quickstart-report test lint
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/installed
@@ -40,6 +41,18 @@ quickstart-chat: $(VENV)/installed
 	  --instructions=$(RUN)/chat/instructions_test.jsonl --preferences=$(RUN)/chat/preferences_test.jsonl \
 	  --output=$(RUN)/chat/report.json
 	@echo "chat         python -m llmjp_jax.infer --chat --gin.MODEL_DIR=$(RUN)/dpo"
+
+# The base model answers after four shots, or as many as it has room for; the tuned ones are asked as they were tuned.
+quickstart-report: $(VENV)/installed
+	@test -d $(RUN)/dpo/checkpoints || { echo "error: there is no model in $(RUN)/dpo; run make quickstart-chat first"; exit 2; }
+	$(BIN)/python tools/make_translations.py --input_dir=$(RUN)/raw --output_dir=$(RUN)/chat --evaluation_dir=$(RUN)/evaluation
+	test -z "$(EVALUATION_RAW)" || $(BIN)/python tools/prepare_evaluation.py --task=all --raw_dir=$(EVALUATION_RAW) \
+	  --output_dir=$(RUN)/evaluation --skip_missing
+	$(BIN)/python -m llmjp_jax.eval --gin_file=gin_configs/quickstart_eval.gin --gin.MODEL_DIR=$(RUN)/model \
+	  --gin.DATA_DIR=$(RUN)/evaluation --gin.OUTPUT_DIR=$(RUN)/scores/base
+	for model in sft dpo; do $(BIN)/python -m llmjp_jax.eval --gin_file=gin_configs/quickstart_eval.gin --gin.MODEL_DIR=$(RUN)/$$model \
+	  --gin.DATA_DIR=$(RUN)/evaluation --gin.OUTPUT_DIR=$(RUN)/scores/$$model --gin.TEMPLATE=chat --gin.SHOTS=0 || exit $$?; done
+	$(BIN)/python tools/report.py $(RUN)/scores/base $(RUN)/scores/sft $(RUN)/scores/dpo --output_dir=$(RUN)/scores
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest

@@ -10,7 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "llmjp_jax"
-COMMANDS = [["-m", "llmjp_jax.train"], ["-m", "llmjp_jax.infer"]] + [
+COMMANDS = [["-m", f"llmjp_jax.{name}"] for name in ("train", "infer", "eval")] + [
     [str(path.relative_to(REPOSITORY))]
     for path in sorted((REPOSITORY / "tools").glob("*.py"))
     if "ArgumentParser(" in path.read_text()

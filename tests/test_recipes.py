@@ -37,8 +37,10 @@ def names(folder: str) -> list[str]:
 # Of tuned models and of the sets that they are tuned on.
 TUNED = [f"{folder}/{name}" for folder in ("v1.0", "v1.1", "v2.0") for name in names(folder) if name.startswith(("instruct", "dpo"))]  # fmt: skip
 TUNING_DATA = [name for name in names("data") if name.startswith(("tuning", "preferences"))]
+# Of evaluations: tests/evaluation/test_run.py builds them.
+EVALUATIONS = [f"{folder}/eval" for folder in ("v1.0", "v1.1", "v2.0")]
 RECIPES = [f"{folder}/{name}" for folder in ("v1.0", "v2.0", "llm_jp_3", "ablations") for name in names(folder)
-           if f"{folder}/{name}" not in TUNED]  # fmt: skip
+           if f"{folder}/{name}" not in [*TUNED, *EVALUATIONS]]  # fmt: skip
 MODELS, HARDWARE, RUNS = names("models"), names("hardware"), names("runs")
 DATA = [name for name in names("data") if name not in TUNING_DATA]
 
@@ -78,7 +80,7 @@ CORPORA_AND_TOKENIZERS = [
 
 def test_every_gin_file_is_in_a_folder_that_these_tests_read():
     known = {f"{folder}/{name}" for folder, found in (("models", MODELS), ("data", DATA + TUNING_DATA),
-             ("hardware", HARDWARE), ("runs", RUNS)) for name in found} | set(RECIPES) | set(TUNED)  # fmt: skip
+             ("hardware", HARDWARE), ("runs", RUNS)) for name in found} | {*RECIPES, *TUNED, *EVALUATIONS}  # fmt: skip
     # Included by others, and tested through them.
     parts = ("models/families", "hardware/parts", "corpus/parts")
     for path in CONFIGS.rglob("*.gin"):

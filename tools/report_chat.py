@@ -30,8 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add = parser.add_argument
     add("--model", action="append", required=True, metavar="NAME=DIR", help="a run or Hugging Face directory; repeatable")  # fmt: skip
-    add("--instructions", required=True, help='JSON lines of {"instruction", "output"}')
-    add("--preferences", required=True, help='JSON lines of {"instruction", "chosen", "rejected"}')
+    add("--instructions", required=True, help='JSON lines of {"instruction", "input", "output"}')
+    add(
+        "--preferences",
+        required=True,
+        help='JSON lines of {"instruction", "input", "chosen", "rejected"}',
+    )
     add("--reference", required=True, metavar="NAME", help="the model that rewards are counted from")  # fmt: skip
     add("--template", default="v1.0", help="of the prompts (default: v1.0, the quick start's)")
     add("--max_new_tokens", type=int, default=64)
@@ -111,7 +115,11 @@ def _measured(name: str, path: str, options: argparse.Namespace) -> dict:
         "likelier": float(np.mean(means[::2] > means[1::2])),
         "log_ratios": sums,
         "answers": [
-            {"prompt": example.turns[0].text, "answer": answer, "gold": example.turns[-1].text}
+            {
+                "prompt": f"{example.turns[0].text}{example.input or ''}",
+                "answer": answer,
+                "gold": example.turns[-1].text,
+            }
             for example, answer in zip(examples, answers, strict=True)
         ],
     }

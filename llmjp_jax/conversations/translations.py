@@ -16,8 +16,8 @@ from llmjp_jax.errors import UserError
 from llmjp_jax.files import atomic_write
 
 INSTRUCTIONS = {
-    "en": "次の文を英語に翻訳してください。「{}」",
-    "ja": "次の文を日本語に翻訳してください。「{}」",
+    "en": "次の文を英語に翻訳してください。",
+    "ja": "次の文を日本語に翻訳してください。",
 }
 
 
@@ -25,8 +25,8 @@ def write_translations(pairs: Iterable[tuple[str, str]], output_dir: str | os.Pa
                        preferences: int, held_out: int, seed: int = 0) -> dict[str, int]:  # fmt: skip
     """Writes JSON lines of examples and preferences for training, and of other sentences for validation and test.
 
-    instructions_{train,validation,test}.jsonl have {"instruction", "output"}, half of them to English and half to
-    Japanese; preferences_{train,validation,test}.jsonl {"instruction", "chosen", "rejected"}, where the rejected answer is
+    instructions_{train,validation,test}.jsonl have {"instruction", "input", "output"}, half of them to English and half to
+    Japanese; preferences_{train,validation,test}.jsonl {"instruction", "input", "chosen", "rejected"}, where the rejected answer is
     the translation of another sentence. No sentence of a held-out file, in either language, is in a file for training.
 
     Args:
@@ -81,7 +81,7 @@ def _instructions(pairs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     records = []
     for number, (ja, en) in enumerate(pairs):
         language, source, target = ("en", ja, en) if number % 2 == 0 else ("ja", en, ja)
-        records.append({"instruction": INSTRUCTIONS[language].format(source), "output": target})
+        records.append({"instruction": INSTRUCTIONS[language], "input": source, "output": target})
     return records
 
 
@@ -95,6 +95,7 @@ def _preferences(pairs: Sequence[tuple[str, str]], draw: random.Random) -> list[
         preferences.append(
             {
                 "instruction": record["instruction"],
+                "input": record["input"],
                 "chosen": record["output"],
                 "rejected": other["output"],
             }

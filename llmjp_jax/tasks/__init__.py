@@ -14,6 +14,7 @@ from llmjp_jax.tasks.instructions import (
     register_instruction_task,
     register_tuning,
 )
+from llmjp_jax.tasks.questions import register_question_task
 from llmjp_jax.tasks.registry import (
     get_task_or_mixture,
     plain_text_source,
@@ -37,5 +38,6 @@ __all__ = [
     "register_instruction_task",
     "register_jsonl_task",
     "register_mixture",
+    "register_question_task",
     "register_tuning",
 ]

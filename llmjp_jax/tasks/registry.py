@@ -55,7 +55,7 @@ def add_task(name: str, **fields) -> seqio.Task:
     """
     _make_room(name)
     try:
-        task = seqio.TaskRegistry.add(name, metric_fns=[], **fields)
+        task = seqio.TaskRegistry.add(name, **{"metric_fns": [], **fields})
     except ValueError as error:
         raise UserError(f"SeqIO cannot register Task {name}: {error}; change the name") from error
     _OURS.add(name)

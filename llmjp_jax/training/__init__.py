@@ -6,13 +6,19 @@ from llmjp_jax.training.objectives import Objective, Outcome, TokenLoss
 from llmjp_jax.training.optimizer import OptimizerConfig
 from llmjp_jax.training.state import TrainState
 from llmjp_jax.training.trainer import Trainer
-from llmjp_jax.training.validation import EvaluationConfig, unigram_bits_per_byte, validate
+from llmjp_jax.training.validation import (
+    EvaluationConfig,
+    TaskScores,
+    unigram_bits_per_byte,
+    validate,
+)
 
 __all__ = [
     "EvaluationConfig",
     "Objective",
     "OptimizerConfig",
     "Outcome",
+    "TaskScores",
     "TokenLoss",
     "TrainState",
     "Trainer",

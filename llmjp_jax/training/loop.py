@@ -120,6 +120,8 @@ def train(
         raise UserError(
             "CheckpointConfig.keep_best = True needs a validation split, and the data have none; set it False or add one"
         )
+    if evaluation.tasks is not None:
+        evaluation.tasks.check(model, tokenizer)
     directory = Path(model_dir)
     origin = Origin.of(initial_checkpoint_path, initial_checkpoint_step, directory)
     record = run_record(trainer, inputs, tokenizer, total_steps, origin, examples)
@@ -150,11 +152,15 @@ def train(
     log = MetricsLog(directory, begun) if jax.process_index() == 0 else NullLog()
 
     # The steps.
-    run = Run(trainer, store, validation, evaluation, checkpoints, log, progress, total_steps)
+    run = Run(
+        trainer, store, validation, evaluation, checkpoints, log, progress, total_steps, tokenizer
+    )
     try:
         state, stopped = run.go(state, inputs, begun)
         if not stopped and not run.validated(directory):
             run.validate(state.weights, total_steps, None)
+        if not stopped and not run.asked(directory):
+            run.ask(state.weights, total_steps)
         store.wait()
     finally:
         log.close()

@@ -14,8 +14,9 @@ import jax
 
 from llmjp_jax.checkpoints import CheckpointConfig, Checkpoints
 from llmjp_jax.inputs import Examples, Inputs, Stages, TokenStore, prefetch
-from llmjp_jax.models import train_flops_per_token
+from llmjp_jax.models import assemble, train_flops_per_token
 from llmjp_jax.parallel import peak_flops
+from llmjp_jax.tokenizer import Vocabulary
 from llmjp_jax.training.metrics import Progress, read_metrics
 from llmjp_jax.training.state import TrainState
 from llmjp_jax.training.stop import StopRequest
@@ -38,6 +39,7 @@ class Run:
     log: Any
     progress: Progress
     total_steps: int
+    vocabulary: Vocabulary
 
     def __post_init__(self):
         self._pending: tuple[int, int, Any] | None = None
@@ -85,6 +87,10 @@ class Run:
         if period and step % period == 0 and step != self.total_steps:
             self._flush()
             self.validate(state.weights, step, self.evaluation.batches)
+        tasks = self.evaluation.tasks
+        if tasks and tasks.period and step % tasks.period == 0 and step != self.total_steps:
+            self._flush()
+            self.ask(state.weights, step)
         return state
 
     def save(self, state: TrainState, step: int) -> None:
@@ -116,6 +122,22 @@ class Run:
             )
             self.progress.say(f"validation at step {step}: {name}  {shown}")
         self._clock = None
+
+    def ask(self, weights, step: int) -> None:
+        """Writes what the model of this step scores on tasks."""
+        decoder = assemble(self.trainer.definition, weights)
+        scores = dict(self.evaluation.tasks.scores(decoder, self.vocabulary))
+        self.log.write(step, {"tasks": scores})
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        self.progress.say(f"tasks at step {step}: {shown}")
+        self._clock = None
+
+    def asked(self, directory: Path) -> bool:
+        """Whether the tasks of the last step, if any are to be asked, have their scores."""
+        records = read_metrics(directory / "metrics.jsonl")
+        return self.evaluation.tasks is None or any(
+            record["step"] == self.total_steps and "tasks" in record for record in records
+        )
 
     def validated(self, directory: Path) -> bool:
         """Whether the last step has its validation on whole splits."""

@@ -1,4 +1,4 @@
-"""Validation: what the objective says of each validation split; of text also bits a byte."""
+"""Validation: what the objective says of each validation split; of text also bits a byte. And when tasks are asked."""
 
 from __future__ import annotations
 
@@ -6,27 +6,48 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
 from llmjp_jax.errors import UserError
 from llmjp_jax.inputs import Examples, TokenStore, epoch_batches
+from llmjp_jax.models import Decoder, ModelConfig
+from llmjp_jax.tokenizer import Vocabulary
 from llmjp_jax.training.trainer import Trainer
+
+
+@runtime_checkable  # the types of gin bindings are checked
+class TaskScores(Protocol):
+    """What the model of a run is asked while it is trained (`evaluation.DuringTraining`).
+
+    Attributes:
+      period: steps between; None: only after the last step.
+    """
+
+    period: int | None
+
+    def check(self, model: ModelConfig, vocabulary: Vocabulary) -> None:
+        """Raises a `UserError`, before the first step, where the model cannot be asked."""
+
+    def scores(self, decoder: Decoder, vocabulary: Vocabulary) -> Mapping[str, float]:
+        """Scores by name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """When to evaluate on the validation splits.
+    """When to evaluate on the validation splits, and on tasks.
 
     Attributes:
       period: steps between evaluations; None: only after the last step.
       batches: batches per corpus at those; None: the whole split. After the last step it is always the whole split.
+      tasks: what the model is asked, and when; None: nothing.
     """
 
     period: int | None = None
     batches: int | None = None
+    tasks: TaskScores | None = None
 
     def __post_init__(self):
         for field in ("period", "batches"):
