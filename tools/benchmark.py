@@ -8,6 +8,7 @@
       --output=gpt2_small.json
 
   python tools/benchmark.py sft --gin_file=gin_configs/quickstart_sft.gin
+  python tools/benchmark.py decode --model=gpt2 --batch_size=32
   python tools/benchmark.py corpus
   python tools/benchmark.py corpus_growth --documents=10000,100000,1000000
   python tools/benchmark.py tokenizer --tokenizer=tokenizer.model --inputs train.jsonl
@@ -17,6 +18,7 @@ or MODEL_DIR is needed. The peer is Hugging Face transformers' model of the same
 and fused AdamW, from the same initial weights on the same batches. `inputs` times batches from a token store, beside a
 PyTorch DataLoader over the same store. `compile` times tracing and compilation of the step as layers are added.
 `sft` times passes over examples, packed and padded, tuned in full and by LoRA, beside transformers and peft.
+`decode` times greedy answers to prompts that share their beginning, beside transformers' `generate`.
 `corpus` passes web pages through corpus v1's steps on one core, beside HojiChar's own classes; `corpus_growth` builds whole corpora of growing
 size. `tokenizer` times the re-estimation of scores (EM), beside plain Python.
 docs/benchmarks.md has what was measured.
@@ -50,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _check(options: argparse.Namespace, gin_flags: list[str]) -> None:
     for name, value in vars(options).items():
-        if type(value) is int and value < 1:
-            raise UserError(f"--{name}={value} must be at least 1")
-    if options.command in ("inputs", "corpus_growth", "tokenizer") and gin_flags:
+        if type(value) is int and value < (0 if name == "shared" else 1):
+            raise UserError(f"--{name}={value} must be at least {0 if name == 'shared' else 1}")
+    if options.command in ("inputs", "decode", "corpus_growth", "tokenizer") and gin_flags:
         raise UserError(f"unknown flag {gin_flags[0]}; --help lists the flags")
     threads, cores = getattr(options, "threads", 1), len(os.sched_getaffinity(0))
     if threads > cores:
@@ -72,6 +74,10 @@ def _measure(options: argparse.Namespace, gin_flags: list[str]) -> dict:
         from tools.benchmark_sft import measure_sft
 
         return measure_sft(options, gin_flags)
+    if options.command == "decode":
+        from tools.benchmark_decode import measure_decode
+
+        return measure_decode(options)
     if options.command == "corpus":
         from tools.benchmark_corpus import measure_corpus
 
@@ -100,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     _inputs_flags(commands)
     _compile_flags(commands)
     _sft_flags(commands)
+    _decode_flags(commands)
     _corpus_flags(commands)
     _tokenizer_flags(commands)
     for command in commands.choices.values():
@@ -181,6 +188,26 @@ def _sft_flags(commands) -> None:
     add("--no_peer", action="store_true", help="measure ours alone")
     add("--compile_mode", default="none", metavar="MODE",
         help="of the peer's torch.compile, which compiles each length of rows (none: eager)")  # fmt: skip
+    _threads(add)
+
+
+def _decode_flags(commands) -> None:
+    decode = commands.add_parser(
+        "decode",
+        help="greedy answers to prompts",
+        description="Times greedy answers of random models to random prompts, ours and transformers', in alternating rounds.",
+        allow_abbrev=False,
+    )
+    add = decode.add_argument
+    add("--model", choices=("gpt2", "llama"), default="gpt2",
+        help="the family; 6 layers of width 512, vocabulary 32,000 (gpt2)")  # fmt: skip
+    add("--prompts", type=int, default=32, metavar="N", help="how many are answered (32)")
+    add("--batch_size", type=int, default=32, metavar="N", help="answered together (32)")
+    add("--prompt", type=int, default=1000, metavar="N", help="tokens of each (1000)")
+    add("--shared", type=int, default=900, metavar="N", help="of these, which all begin with (900)")
+    add("--new", type=int, default=20, metavar="N", help="tokens that each gets (20)")
+    add("--rounds", type=int, default=5, metavar="N", help="timed passes of each side (5)")
+    add("--no_peer", action="store_true", help="measure ours alone")
     _threads(add)
 
 

@@ -83,7 +83,16 @@ def _categories(findings: Findings, names: Sequence[str]) -> list[str]:
     lines += [_paper_line(paper, name, [row.paper for row in rows], 3) for name in shown]
     parts = [table(["", *(row.name for row in rows)], lines)]
     parts.append(_sources(findings, rows, *([paper_source(paper), paper.caution] if shown else [])))
-    return parts
+    return [*parts, *_every_row(paper, 3)]
+
+
+def _every_row(paper: Paper | None, digits: int) -> list[str]:
+    """All rows of the paper's table, folded where Markdown is shown as GitHub does."""
+    if paper is None:
+        return []
+    columns = paper.table.columns
+    lines = [_paper_line(paper, name, columns, digits) for name in paper.table.rows]
+    return [f"<details><summary>All rows of {paper.table.source}</summary>", table(["", *columns], lines), "</details>"]  # fmt: skip
 
 
 def _paper_line(paper: Paper, name: str, columns: Sequence[str | None], digits: int) -> list[str]:
@@ -118,7 +127,8 @@ def _judged(findings: Findings, found: JudgedFindings, names: Sequence[str]) -> 
         rows.append([text(row.name), *(number(cell, row.digits, compat=False) for cell in row.cells), *beside])  # fmt: skip
     heads = ["", *names, *(f"{name} (paper)" for name in shown)]
     further = [paper_source(paper), paper.caution] if shown else []
-    return [f"### {found.title}", table(heads, rows), _sources(findings, (*found.rows, *found.categories), *further)]  # fmt: skip
+    every = _every_row(paper, max(row.digits for row in found.rows)) if paper else []
+    return [f"### {found.title}", table(heads, rows), _sources(findings, (*found.rows, *found.categories), *further), *every]  # fmt: skip
 
 
 def _sample(sample: Sample, several: bool) -> str:

@@ -84,17 +84,16 @@ def _resamples(task: TaskResult, metric: str, version: str) -> np.ndarray | None
     """Resamples of a metric, drawn alike for every run and version; None for fewer than two items, or none to draw from."""
     if len(task.items) < 2:
         return None
-    measured, known = task.metrics[metric], version
-    scorer = None
-    if version == "compat" and measured.compat != measured.value:
+    said, scorer = getattr(task.metrics[metric], version), None
+    if version == "compat" and said != task.metrics[metric].value:
         scorer = _scorer(task.items, metric, version)
     if scorer is None:
         # Where llm-jp-eval's score of each item is not known, its mean varies about as the sound one's does.
-        known, scorer = "value", _scorer(task.items, metric, "value")
-    if scorer is None or getattr(measured, known) is None:
+        scorer = _scorer(task.items, metric, "value")
+    if scorer is None:
         return None
     resamples = resample(scorer, len(task.items), generator("interval", task.name))
-    return resamples + (getattr(measured, version) - getattr(measured, known))
+    return resamples + (said - scorer(np.arange(len(task.items))[None])[0])
 
 
 def _scorer(items: Sequence[Item], metric: str, version: str) -> Scorer | None:

@@ -294,8 +294,8 @@ METHOD = (
     "Where all items of a task score alike, resamples do not vary: an interval without width says little.",
     f"Two runs are compared on the items that both have, with the same index, question and gold answer: paired bootstrap of {COMPARISONS:,} "
     f"resamples ({RESAMPLES:,} for corpus metrics), two-sided, p-values corrected by Holm's procedure over the rows of a table. Fewer than ten "
-    "common items are not tested.",
-    "A number of the paper is marked where it lies outside the run's interval in llm-jp-eval's scoring; only categories all of whose "
+    "common items are not tested. ▲ and ▼ mark numbers significantly above and below the first run's.",
+    "A number of the paper is marked ↑ or ↓ where it lies above or below a run's interval in llm-jp-eval's scoring, with the run's number where there are several; only categories all of whose "
     "tasks were scored are compared.",
 )  # fmt: skip
 

@@ -147,11 +147,13 @@ def test_comet_is_given_source_translation_and_reference(packages, comet_model, 
 
 def test_a_missing_package_is_named_with_where_to_install_it(packages, tmp_path, monkeypatch):
     assert learned.available("bert_score") and learned.available("comet")
-    monkeypatch.setenv("PYTHONPATH", "")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "comet").mkdir()  # a folder of that name is no package
+    # A folder of that name is no package, and one in the working directory is not what the worker would import.
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "folders"))
+    (tmp_path / "folders" / "comet").mkdir(parents=True)
+    install(tmp_path / "here", bert_score="")
+    monkeypatch.chdir(tmp_path / "here")
     learned._installed.cache_clear()
-    assert not learned.available("comet")
+    assert not learned.available("comet") and not learned.available("bert_score")
     with pytest.raises(MetricUnavailable, match="comet needs the package unbabel-comet.*LLMJP_METRICS_PYTHON"):  # fmt: skip
         learned.comet(["a"], ["b"], ["c"])
 

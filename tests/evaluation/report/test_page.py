@@ -7,7 +7,7 @@ import re
 import pytest
 
 from llmjp_jax.evaluation.report.findings import find
-from llmjp_jax.evaluation.report.markdown import markdown
+from llmjp_jax.evaluation.report.markdown import _fenced, markdown
 from llmjp_jax.evaluation.report.page import page
 from llmjp_jax.evaluation.report.runs import read_runs
 from llmjp_jax.evaluation.report.samples import choose
@@ -80,6 +80,30 @@ def test_no_text_of_a_run_can_act(runs_dir):
     outside = re.sub(r"(?ms)^(`{3,})text$.*?^\1$", "", text)
     assert "<script>" not in outside and "\\<script\\>" in outside
     text.encode("utf-8")
+
+
+@pytest.mark.parametrize("raw", ["plain", "```\n<b>\n```", "`````\nx"])
+def test_a_fence_in_markdown_is_longer_than_any_in_its_text(raw):
+    first, *inside, last = _fenced(raw).split("\n")
+    assert first == last + "text" and set(last) == {"`"} and len(last) >= 3
+    assert "\n".join(inside) == raw and last not in raw
+
+
+def test_the_paper_is_compared_with_llm_jp_evals_scores_of_a_run(runs_dir):
+    (run,) = small(runs_dir, "base", tasks=("chabsa",))
+    task, lowered = run.tasks["chabsa"], {**run.compat_categories, "EL": 0.0}
+    metrics = {"set_f1": dataclasses.replace(task.metrics["set_f1"], compat=0.0)}
+    run = dataclasses.replace(
+        run, compat_categories=lowered, tasks={"chabsa": dataclasses.replace(task, metrics=metrics)}
+    )
+    found = find([run], ["v2.0-L"], progress=False)
+    cell = next(row for row in found.categories if row.name == "EL").cells[0]
+    _, high = cell.interval
+    row = next(name for name in found.paper.table.rows if cell.compat_interval[1] < found.paper.table.value(name, "EL") < high)  # fmt: skip
+    assert found.paper.outside[row]["EL"] == (
+        1,
+    )  # within the sound interval, above that of the lowered score
+    assert (cell.value, cell.compat) == (run.categories["EL"], 0.0)
 
 
 def test_the_same_runs_give_the_same_bytes(runs_dir):

@@ -4,6 +4,7 @@ The code here is bounded in itself (memory, files), so that a sandbox that is br
 """
 
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -126,10 +127,10 @@ def test_code_that_catches_the_lack_of_memory_does_not_get_more():
 
 def test_the_folder_is_gone_whatever_was_made_of_it(layers):
     codes = [
-        "import shutil, os\nprint(os.getcwd())\nshutil.rmtree('.', ignore_errors=True)",
-        "import os\nprint(os.getcwd())\nfor _ in range(900): os.mkdir('d'); os.chdir('d')",
-        "import os\nprint(os.getcwd())\nos.mkdir('d'); open('d/file', 'w'); os.mkdir('e', 0)",
-        "import os\nprint(os.getcwd())\nos.mkdir('d', 0o300); open('d/file', 'w')",
+        "import shutil, os\nprint(os.getcwd(), flush=True)\nshutil.rmtree('.', ignore_errors=True)",
+        "import os\nprint(os.getcwd(), flush=True)\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')",
+        "import os\nprint(os.getcwd(), flush=True)\nos.mkdir('d'); open('d/file', 'w'); os.mkdir('e', 0)",
+        "import os\nprint(os.getcwd(), flush=True)\nos.mkdir('d', 0o300); open('d/file', 'w')",
     ]
     for code in codes:
         folder = run(code).output.split()[0]
@@ -143,20 +144,18 @@ def test_endless_output_is_stopped_and_kept_only_in_part():
     assert len(outcome.output) == 10_000
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "with open('big', 'wb') as file:\n    for _ in range(100): file.write(bytes(1_000_000)); file.flush()",
-        "import time\nfor i in range(100): open(str(i), 'wb').write(bytes(1_000_000))\ntime.sleep(0.5)",
-        "import time\nfor i in range(1500): open(str(i), 'w').close()\ntime.sleep(0.5)",
-    ],
-    ids=["a huge file", "huge together", "too many"],
-)
-def test_filling_the_disk_is_stopped(code, layers):
+FULL = {
+    "File too large": "with open('big', 'wb') as file:\n    for _ in range(100): file.write(bytes(1_000_000)); file.flush()",
+    "its files took more than 4194304 bytes": "import time\nfor i in range(100): open(str(i), 'wb').write(bytes(1_000_000))\ntime.sleep(0.5)",
+    "it made more than 1000 files": "import time\nfor i in range(1500): open(str(i), 'w').close()\ntime.sleep(0.5)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "code"), FULL.items(), ids=["one file", "together", "too many"])
+def test_filling_the_disk_is_stopped(why, code, layers):
     outcome = run(code, Limits(disk=4 << 20))
     assert not outcome.passed
-    if layers == "landlock":
-        assert "File too large" in outcome.reason or outcome.reason.startswith("stopped: ")
+    assert (why if layers == "landlock" else "PermissionError") in outcome.reason
 
 
 FORGERIES = {
@@ -170,7 +169,6 @@ FORGERIES = {
     "at exit": "import atexit, os\natexit.register(os._exit, 0)\nraise ValueError",
     "changed builtins": "import builtins\nbuiltins.AssertionError = type('Quiet', (), {})\nbuiltins.exec = builtins.compile = lambda *a, **k: None\nbuiltins.str = builtins.isinstance = builtins.print = None\n",
     "changed os": "import os, sys\nos._exit = os.write = sys.exit = lambda *a: None\n",
-    "skipping lines": "import sys\ndef skip(frame, event, value):\n    frame.f_trace_lines = True\n    if frame.f_code.co_filename == 'tests.py' and event == 'line': frame.f_lineno = 99\n    return skip\nsys.settrace(skip)",
     "broken stdout": "import sys\nsys.stdout.close()\nsys.stdout = None\n",
     "alarm": "import signal, sys\nsignal.signal(signal.SIGALRM, lambda *a: sys.exit(0))\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\nimport time; time.sleep(1)",
     "thread": "import threading, os, time\nthreading.Thread(target=lambda: (time.sleep(0.05), os._exit(0))).start()\ntime.sleep(1)",
@@ -183,6 +181,23 @@ def test_a_wrong_answer_does_not_pass_by_a_trick(code):
     outcome = run_code(code + wrong, TESTS, FAST)
     assert not outcome.passed
     assert outcome.reason.startswith(("failed: ", "stopped: "))
+
+
+def test_a_trace_function_of_the_code_does_not_see_the_tests():
+    code = """
+        import sys
+        def skip(frame, event, value):
+            if frame.f_code.co_filename == "tests.py" and event == "line" and frame.f_lineno == 1: frame.f_lineno = 2
+            return skip
+        sys.settrace(skip)
+        def double(x): return 5
+    """
+    assert not run_code(textwrap.dedent(code), "assert double(2) == 4\ndone = True\n").passed
+
+
+def test_a_right_answer_that_writes_to_the_verdicts_pipe_does_not_pass():
+    code = "import os\nfor pipe in range(3, 20):\n    try: os.write(pipe, b'passed')\n    except OSError: pass"
+    assert not run(code).passed
 
 
 def test_a_crash_a_deep_recursion_and_a_syntax_error_are_told_apart():
