@@ -84,8 +84,10 @@ def run_code(code: str, tests: str, limits: Limits = Limits()) -> Outcome:
     in the interpreter's memory, or return objects that are equal to everything. Such code gets a wrong score for itself; it
     gets no further, as the kernel's filters hold for any machine code. The filters trust the kernel.
 
-    Raises UserError where the machine cannot protect itself; nothing has been run then.
+    Raises UserError where the machine cannot protect itself, or without tests; nothing has been run then.
     """
+    if not tests.strip():
+        raise UserError("there are no tests to run: code without tests would pass whatever it does; give at least one")  # fmt: skip
     job, user = _job(code, tests, limits)
     with _private_folder(user) as folder:
         job["folder"] = str(folder)

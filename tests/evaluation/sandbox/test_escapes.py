@@ -239,7 +239,7 @@ def test_the_filter_and_the_limits_cannot_be_taken_off():
 
 
 def test_no_process_is_left_when_the_one_that_asked_is_killed(tmp_path):
-    program = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r})\nfrom llmjp_jax.evaluation.sandbox import *\nrun_code('import time; time.sleep(30)', '', Limits(seconds=30))"
+    program = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r})\nfrom llmjp_jax.evaluation.sandbox import *\nrun_code('import time; time.sleep(30)', 'pass', Limits(seconds=30))"
     asker = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"TMPDIR": str(tmp_path)})  # fmt: skip
     child = None
     deadline = time.monotonic() + 20

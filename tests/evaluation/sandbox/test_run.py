@@ -262,5 +262,14 @@ def test_limits_that_make_no_sense_are_refused():
             Limits(**{name: 0})
 
 
+def test_code_without_tests_is_refused():
+    with pytest.raises(UserError, match="no tests to run"):
+        run_code(RIGHT, " \n")
+
+
+def test_the_smallest_limits_are_enough_for_small_code():
+    assert run(RIGHT, Limits(memory=64 << 20, disk=0, output=0, threads=1, open_files=16)).passed
+
+
 def test_the_layers_are_named():
     assert protection_layers()[0] == "seccomp"
