@@ -8,17 +8,19 @@ import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
-from llmjp_jax.decoding.loop import State, advance, prefill
+from llmjp_jax.decoding.loop import State, advance, prefill, read_prefix
 from llmjp_jax.decoding.prompts import (
     batches_by_length,
     bucket_length,
     check_prompts,
     left_pad,
     room_for,
+    shared_length,
 )
 from llmjp_jax.decoding.sampling import Sampling
 from llmjp_jax.errors import UserError
 from llmjp_jax.models import Decoder, disassemble
+from llmjp_jax.models.cache import Prefix, each_layer
 
 _STOP_ID_SLOTS = 8
 
@@ -53,13 +55,15 @@ def generate(decoder: Decoder, prompts: Sequence[Sequence[int]], *, max_new_toke
         raise UserError(f"batch_size = {batch_size!r} must be at least 1")
     size = max(1, min(batch_size or len(prompts), len(prompts)))
     program = _Program(decoder, sampling or Sampling(), stop_ids, seed)
+    shared = shared_length(prompts)
+    prefix = program.read_prefix(prompts[0][:shared]) if shared else None
     results: list[list[int]] = [[] for _ in prompts]
     with tqdm(total=len(prompts), unit="prompt", disable=not progress) as bar:
         for batch in batches_by_length([len(prompt) for prompt in prompts], size):
             state = program.prefill(
-                [prompts[i] for i in batch], [rows[i] for i in batch], max_new_tokens, size
+                [prompts[i][shared:] for i in batch], [rows[i] for i in batch], max_new_tokens, size, prefix
             )
-            state = program.advance(state, max_new_tokens)
+            state = program.advance(state, max_new_tokens, prefix)
             tokens, lengths = np.asarray(state["tokens"]), np.asarray(state["lengths"])
             for row, index in enumerate(batch):
                 results[index] = tokens[row, : lengths[row]].tolist()
@@ -96,6 +100,7 @@ class _Program:
         self.seed = np.int32(seed)
         self.definition = nnx.graphdef(decoder)
         self.parameters = disassemble(decoder)
+        self.layers = each_layer(self.parameters["blocks"])
         self.longest = decoder.config.max_length
         self.steps, self.values = sampling.steps, sampling.values()
         ids = sorted(set(stop_ids))
@@ -103,16 +108,21 @@ class _Program:
         self.stop_ids = np.full((slots,), -1, np.int32)
         self.stop_ids[: len(ids)] = ids
 
-    def prefill(self, prompts, rows, max_new_tokens, size) -> State:
+    def read_prefix(self, tokens: Sequence[int]) -> Prefix:
+        padded = np.zeros((bucket_length(len(tokens), self.longest),), np.int32)
+        padded[: len(tokens)] = tokens
+        return read_prefix(self.definition, self.parameters, self.layers, padded, np.int32(len(tokens)))
+
+    def prefill(self, prompts, rows, max_new_tokens, size, prefix=None) -> State:
         """`size` rows: the prompts', and idle ones where there are fewer prompts."""
         idle = size - len(prompts)
         length = bucket_length(max(len(prompt) for prompt in prompts), self.longest)
         tokens, start = left_pad([*prompts, *[[0]] * idle], length)
         rows = np.array([*rows, *[0] * idle], np.int32)
         active = np.arange(size) < len(prompts)
-        return prefill(self.definition, self.steps, room_for(max_new_tokens), self.parameters, self.values,
-                       self.stop_ids, tokens, start, rows, active, self.seed)  # fmt: skip
+        return prefill(self.definition, self.steps, room_for(max_new_tokens), self.parameters, self.layers, self.values,
+                       self.stop_ids, prefix, tokens, start, rows, active, self.seed)  # fmt: skip
 
-    def advance(self, state: State, until: int) -> State:
-        return advance(self.definition, self.steps, self.parameters, self.values, self.stop_ids, state,
+    def advance(self, state: State, until: int, prefix=None) -> State:
+        return advance(self.definition, self.steps, self.parameters, self.layers, self.values, self.stop_ids, prefix, state,
                        np.int32(until))  # fmt: skip

@@ -1,7 +1,7 @@
 """Prompts of many lengths as few shapes: left padding, length buckets, batches of like lengths.
 
-Every distinct shape costs a compilation, so lengths are rounded up: prompts to a power of two (16 and above, at most the
-model's longest sequence), room for new tokens to a multiple of 64. Padding never changes a row's result.
+Every distinct shape costs a compilation, so lengths are rounded up: prompts as `bucket_length` says, room for new tokens
+to a multiple of 64. Padding never changes a row's result.
 """
 
 from __future__ import annotations
@@ -13,12 +13,20 @@ import numpy as np
 from llmjp_jax.errors import UserError
 
 _SMALLEST_BUCKET = 16
+# Below, a finer bucket's compilation takes longer than the batches of a call gain by it.
+_POWERS_OF_TWO_UNTIL = 256
 _ROOM_MULTIPLE = 64
+_SHORTEST_PREFIX = 64
 
 
 def bucket_length(length: int, longest: int) -> int:
-    """`length` rounded up to a power of two, at least 16 and at most `longest`."""
-    return min(max(_SMALLEST_BUCKET, 1 << (length - 1).bit_length()), longest)
+    """`length` rounded up, but not beyond `longest`: to 16, 32, 64, 128, 256, then four steps to each doubling.
+
+    300, 513 and 1100 become 320, 640 and 1280.
+    """
+    power = max(_SMALLEST_BUCKET, 1 << (length - 1).bit_length())
+    step = power // 8 if power > _POWERS_OF_TWO_UNTIL else power
+    return min(-(-length // step) * step, longest)
 
 
 def room_for(new_tokens: int) -> int:
@@ -65,3 +73,15 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     for first in range(0, len(order), batch_size):
         yield order[first : first + batch_size]
+
+
+def shared_length(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with; each keeps one of its own, and below 64 it is 0: too few to be worth it."""
+    if len(prompts) < 2:
+        return 0
+    # The first and the last in lexicographic order are those that differ the earliest.
+    first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
+    most = min(len(prompt) for prompt in prompts) - 1
+    alike = next((i for i, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), most)
+    length = min(alike, most)
+    return length if length >= _SHORTEST_PREFIX else 0

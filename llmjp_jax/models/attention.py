@@ -14,6 +14,7 @@ sequence sees the most keys: of c parts it has 2 - 1/c times the mean work, wher
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,8 @@ from llmjp_jax.models.splash import splash
 # Blocks of queries in the 'blocked' backend: 4 was the fastest on CPU at length 256 (2: +10 %, 8: +20 %).
 _QUERY_BLOCKS = 4
 _MASKED = -1e30
+# Queries of a prompt whose scores exist at once when it is read into a cache.
+_CACHED_QUERIES = 256
 
 _QUERY = ("batch", "length", "heads", "head_dim")
 _KEY = ("batch", "length", "kv_heads", "head_dim")
@@ -116,20 +119,93 @@ def _in_blocks(query, key, value, query_ids, key_ids, start, blocks, rate=0.0, d
     return outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=1)
 
 
-def attend_cached(query: jax.Array, keys: jax.Array, values: jax.Array, start: jax.Array,
-                  length: jax.Array) -> jax.Array:  # fmt: skip
-    """Attention of new tokens to a cache that already holds their keys and values.
+def attend_cached(query: jax.Array, keys: jax.Array, values: jax.Array, start: jax.Array, length: int | jax.Array,
+                  prefix: tuple[jax.Array, jax.Array, jax.Array] | None = None) -> jax.Array:  # fmt: skip
+    """Attention of new tokens to a cache that already holds their keys and values, and to a prefix that all rows share.
 
     Args:
       query: [batch, new, heads, head_dim], at cache slots length .. length + new - 1.
-      keys, values: [batch, slots, kv_heads, head_dim].
+      keys, values: [batch, kv_heads, slots, head_dim], or with the first two axes as one.
       start: [batch] int32, the first slot of each row that is not left padding.
-      length: scalar int32, the slots filled before these tokens.
+      length: scalar int32, the slots filled before these tokens; an int, where it is known when the program is made,
+        spares what lies behind each block of queries.
+      prefix: keys and values [kv_heads, slots, head_dim], which stand before every row's own, and how many of their
+        slots are filled. They are read once for the batch: a row's softmax is put together from its two parts.
+
+    Returns:
+      [batch, new, heads, head_dim] in the dtype of `query`.
     """
-    slots = jnp.arange(keys.shape[1])
-    causal = slots[None, :] <= (length + jnp.arange(query.shape[1]))[:, None]
-    mask = causal[None] & (slots >= start[:, None])[:, None, :]
-    return _softmax_attention(query, keys, values, mask, 0.0, None)
+    batch, new, heads, head_dim = query.shape
+    kv_heads = math.prod(keys.shape[:-2]) // batch
+    grouped = (query * head_dim**-0.5).reshape(batch, new, kv_heads, -1, head_dim)
+    grouped = grouped.transpose(0, 2, 3, 1, 4)
+    outputs = []
+    for first in range(0, new, _CACHED_QUERIES):
+        last = min(first + _CACHED_QUERIES, new)
+        seen = length + last if isinstance(length, int) else keys.shape[-2]
+        slots = jnp.arange(seen)
+        mask = slots <= length + jnp.arange(first, last)[:, None]
+        mask = mask & (slots >= start[:, None, None])
+        block = grouped[:, :, :, first:last]
+        parts = [_own_part(block, keys[..., :seen, :], values[..., :seen, :], mask)]
+        if prefix is not None:
+            parts.append(_shared_part(block, *prefix))
+        outputs.append(_joined(parts))
+    output = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=3)
+    return output.transpose(0, 3, 1, 2, 4).reshape(query.shape).astype(query.dtype)
+
+
+def _own_part(query, keys, values, mask):
+    """A `_part` over each row's own keys; query: [batch, kv_heads, groups, new, head_dim]; mask: [batch, new, slots]."""
+    *shape, head_dim = query.shape
+    flat = query.reshape(*keys.shape[:-2], -1, head_dim)
+    scores = _scores(flat, keys).reshape(*shape, -1)
+    weights, most, total = _part(scores + jnp.where(mask, 0.0, _MASKED)[:, None, None])
+    flat = weights.reshape(*flat.shape[:-1], -1).astype(values.dtype)
+    return _weighted(flat, values).reshape(query.shape), most, total
+
+
+def _shared_part(query, keys, values, length):
+    """A `_part` over the prefix: one product for each kv head, with the queries of all rows."""
+    batch, kv_heads, *rest, head_dim = query.shape
+    shape = (kv_heads, batch, *rest)
+    flat = query.swapaxes(0, 1).reshape(kv_heads, -1, head_dim)
+    scores = _scores(flat, keys)
+    weights, most, total = _part(scores + jnp.where(jnp.arange(keys.shape[1]) < length, 0.0, _MASKED))
+    output = _weighted(weights.astype(values.dtype), values).reshape(*shape, head_dim)
+    return tuple(x.swapaxes(0, 1) for x in (output, most.reshape(*shape, 1), total.reshape(*shape, 1)))
+
+
+def _part(scores):
+    """exp(scores - most), `most` of each row, and the row's sum: what softmax over a part of the keys is made of."""
+    most = scores.max(-1, keepdims=True)
+    weights = jnp.exp(scores - most)
+    return weights, most, weights.sum(-1, keepdims=True)
+
+
+def _joined(parts):
+    """Softmax attention over all keys from the (sum of weighted values, largest score, sum of weights) of each part."""
+    most = functools.reduce(jnp.maximum, [most for _, most, _ in parts])
+    shares = [jnp.exp(part - most) for _, part, _ in parts]
+    total = sum(total * share for (_, _, total), share in zip(parts, shares, strict=True))
+    return sum(output * (share / total) for (output, _, _), share in zip(parts, shares, strict=True))
+
+
+def _scores(query, keys):
+    """query [*, queries, head_dim] x keys [*, slots, head_dim] → [*, queries, slots] float32."""
+    return _product(query, keys, keys.ndim - 1)
+
+
+def _weighted(weights, values):
+    """weights [*, queries, slots] x values [*, slots, head_dim] → [*, queries, head_dim] float32."""
+    return _product(weights, values, values.ndim - 2)
+
+
+def _product(left, right, contracted: int):
+    # Not `einsum`, which may take the sides in the other order and then transposes what they give.
+    batched = tuple(range(left.ndim - 2))
+    return jax.lax.dot_general(left, right, (((left.ndim - 1,), (contracted,)), (batched, batched)),
+                               preferred_element_type=jnp.float32)  # fmt: skip
 
 
 def _causal(start, queries: int, keys: int, mask: jax.Array | None) -> jax.Array:

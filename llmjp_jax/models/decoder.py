@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from flax import nnx
 
 from llmjp_jax.models.attention import attend, attend_cached
 from llmjp_jax.models.axes import constrain, relaid
+from llmjp_jax.models.cache import Cache, Prefix, empty_cache, write
 from llmjp_jax.models.config import ModelConfig
 from llmjp_jax.models.linear import (
     Adapter,
@@ -131,18 +133,15 @@ class Block(nnx.Module):
         y, balance = self._feed_forward(h, mlp_key)
         return self._add(h, dropout(y, self.config.dropout, keys[2])), balance
 
-    def extend(self, h, table, keys, values, layer, start, length):
-        """The block on new tokens; keys, values: [layers, batch, slots, kv_heads, head_dim], returned with the new ones in.
+    def extend(self, h, table, keys, values, layer, start, length, prefix):
+        """The block on new tokens, and its keys and values with the new ones in.
 
-        Only the new slots of the whole cache are written: a layer taken out, changed and put back would be copied for
-        every token, twice the time of decoding where the layers are unrolled.
+        keys, values: all layers', of which this is number `layer`, or with `layer` None this one's; prefix: this layer's.
         """
         query, key, value = self.attention.project(self.attention_norm(h), table, None)
-        at = (layer, 0, length, 0, 0)
-        keys = jax.lax.dynamic_update_slice(keys, key.astype(keys.dtype)[None], at)
-        values = jax.lax.dynamic_update_slice(values, value.astype(values.dtype)[None], at)
-        y = attend_cached(query, keys[layer], values[layer], start, length)
-        h = self._add(h, self.attention.output(y), _NEW)
+        keys, values = write(keys, key, layer, length), write(values, value, layer, length)
+        own = (keys, values) if layer is None else (keys[layer], values[layer])
+        h = self._add(h, self.attention.output(attend_cached(query, *own, start, length, prefix)), _NEW)
         y = self.mlp(self.mlp_norm(h), None)
         y = y if self.config.experts is None else y[0]
         return self._add(h, y, _NEW), keys, values
@@ -248,8 +247,13 @@ class Decoder(nnx.Module):
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[batch, length, embed] → [batch, length, vocab] float32."""
-        kernel = self.output_kernel().astype(self.config.dtype)
-        logits = jnp.einsum("ble,ev->blv", hidden, kernel, preferred_element_type=jnp.float32)
+        if self.config.tied_embeddings:
+            # Not through its transpose, which XLA's CPU backend would make for every token.
+            table = self.embed.tokens[...]
+            product, kernel = "ble,ve->blv", fence_gradient(table) if self.config.barriers else table
+        else:
+            product, kernel = "ble,ev->blv", self.head.matrix()
+        logits = jnp.einsum(product, hidden, kernel.astype(self.config.dtype), preferred_element_type=jnp.float32)
         return constrain(logits, "batch", "length", "vocab")
 
     def output_kernel(self) -> jax.Array:
@@ -259,41 +263,51 @@ class Decoder(nnx.Module):
             return fence_gradient(kernel) if self.config.barriers else kernel
         return self.head.matrix()
 
-    def empty_cache(self, start: jax.Array, slots: int) -> dict[str, jax.Array]:
-        """A cache for `extend`: keys and values [layers, batch, slots, kv_heads, head_dim] in `config.dtype`.
+    def empty_cache(self, start: jax.Array, slots: int, apart: bool = False) -> Cache:
+        """A cache for `extend`.
 
         Args:
           start: [batch] int32, how many tokens of left padding each row begins with.
           slots: the most tokens a row will ever hold, padding included.
+          apart: each layer by itself, for an `extend` that is given `layers`.
         """
-        c = self.config
-        shape = (c.layers, start.shape[0], slots, c.kv_heads, c.head_dim)
-        empty = constrain(
-            jnp.zeros(shape, c.dtype), "layers", "batch", None, "kv_heads", "head_dim"
-        )
-        return {"keys": empty, "values": empty, "start": start, "length": jnp.zeros((), jnp.int32)}
+        return empty_cache(self.config, start, slots, apart)
 
-    def extend(self, tokens, cache) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def extend(self, tokens: jax.Array, cache: Cache, prefix: Prefix | None = None,
+               layers: Sequence[dict] | None = None) -> tuple[jax.Array, Cache]:  # fmt: skip
         """Hidden states [batch, new, embed] of `tokens` [batch, new] that follow what `cache` holds, and the cache after them.
 
-        Rows are left-padded: row b's token at slot s has position s - start[b]; padding slots are never attended to.
+        Rows are left-padded: row b's token at slot s has position s - start[b], and the prefix's length more where one
+        stands before all rows; padding slots are never attended to.
+
+        Args:
+          layers: the weights of each layer by itself, as `models.cache.each_layer` gives them; None: the blocks' own.
         """
         start, length = cache["start"], cache["length"]
-        positions = jnp.maximum(length + jnp.arange(tokens.shape[1]) - start[:, None], 0)
-        h = self.embed(tokens, positions, _NEW)
-        table = self._table(positions)
+        before = 0 if prefix is None else prefix["length"]
+        own = jnp.maximum(length + jnp.arange(tokens.shape[1]) - start[:, None], 0)
+        h, table = self.embed(tokens, before + own, _NEW), self._table(before + own)
         definition, weights = nnx.split(self.blocks)
 
-        # The cache rides in the carry and is updated in place; as scanned inputs and outputs it would be copied.
         def block(carry, layer):
-            h, keys, values = carry
-            index, weights = layer
+            (h, keys, values), (weights, number, shared) = carry, layer
+            shared = None if shared is None else (*shared, before)
             block = nnx.merge(definition, weights)
-            return block.extend(h, table, keys, values, index, start, length), None
+            return block.extend(h, table, keys, values, number, start, length, shared), None
 
-        layers = (jnp.arange(self.config.layers), nnx.as_pure(weights))
-        carry = (h, cache["keys"], cache["values"])
-        (h, keys, values), _ = jax.lax.scan(block, carry, layers, unroll=self.config.unroll)
+        keys, values = cache["keys"], cache["values"]
+        shared = None if prefix is None else (prefix["keys"], prefix["values"])
+        if layers is None:
+            # The cache rides in the carry and is updated in place; as scanned inputs and outputs it would be copied.
+            scanned = nnx.as_pure(weights), jnp.arange(self.config.layers), shared
+            (h, keys, values), _ = jax.lax.scan(block, (h, keys, values), scanned, unroll=self.config.unroll)
+        else:
+            kept = []
+            for number, weights in enumerate(layers):
+                one = None if shared is None else (shared[0][number], shared[1][number])
+                (h, *new), _ = block((h, keys[number], values[number]), (weights, None, one))
+                kept.append(new)
+            keys, values = zip(*kept, strict=True)
         cache = {"keys": keys, "values": values, "start": start, "length": length + tokens.shape[1]}
         return self.final_norm(h), cache
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from llmjp_jax.models import placed_by
+from llmjp_jax.models import attention
 from llmjp_jax.models.attention import attend, attend_cached
 from llmjp_jax.parallel import MeshConfig, Placement, make_mesh
 
@@ -159,14 +160,34 @@ def test_the_cache_gives_what_whole_rows_give():
     start = np.array([0, 5], np.int32)
     segment_ids = (np.arange(12) >= start[:, None]).astype(np.int32)
     whole = by_hand(query, key, value, segment_ids)
+    keys, values = (x.swapaxes(1, 2) for x in (key, value))
     for first, last in ((0, 7), (7, 8), (8, 12)):
         # The slots after `last` hold what a later token would write: they must not be read.
-        piece = jax.jit(attend_cached)(query[:, first:last], key, value, start, jnp.int32(first))
+        piece = jax.jit(attend_cached)(query[:, first:last], keys, values, start, jnp.int32(first))
         for row in range(2):
             real = np.arange(first, last) >= start[row]
             np.testing.assert_allclose(
                 piece[row][real], whole[row, first:last][real], rtol=0, atol=2e-6
             )
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2)])
+@pytest.mark.parametrize("known", [True, False], ids=["known length", "traced length"])
+def test_a_shared_prefix_and_the_cache_give_what_whole_rows_give(heads, known, monkeypatch):
+    """Prefix of 5 in 8 slots; rows of 6 of their own behind left padding; rows and heads as two axes and as one."""
+    monkeypatch.setattr(attention, "_CACHED_QUERIES", 3)  # Of 6 queries two blocks.
+    query, key, value = inputs(heads, 16)
+    key[1, :5], value[1, :5] = key[0, :5], value[0, :5]
+    whole = by_hand(query, key, value, None)
+    prefix = tuple(x[0, :8].swapaxes(0, 1) for x in (key, value))  # Slots 5 to 8 are not the prefix's.
+    for start, own in ((0, 6), (4, 6), (5, 1)):
+        rows = [np.pad(x[:, 5 : 5 + own], ((0, 0), (start, 3), (0, 0), (0, 0))) for x in (query, key, value)]
+        mine, keys, values = rows[0][:, : start + own], *(x.swapaxes(1, 2) for x in rows[1:])
+        starts = jnp.full((2,), start, jnp.int32)
+        for shape in (keys.shape, (-1, *keys.shape[2:])):
+            found = attend_cached(mine, keys.reshape(shape), values.reshape(shape), starts, 0 if known else jnp.int32(0),
+                                  (*prefix, jnp.int32(5)))  # fmt: skip
+            np.testing.assert_allclose(found[:, start:], whole[:, 5 : 5 + own], rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("backend", ["reference", "blocked"])

@@ -213,4 +213,4 @@ def test_extending_a_cache_gives_the_full_forward_pass(config, build):
     np.testing.assert_allclose(logits[0], full[0], rtol=0, atol=2e-5)
     np.testing.assert_allclose(logits[1, 3:], full[0, :10], rtol=0, atol=2e-5)
     assert int(cache["length"]) == LENGTH
-    assert cache["keys"].shape == (config.layers, 2, LENGTH + 2, config.kv_heads, config.head_dim)
+    assert cache["keys"].shape == (config.layers, 2, config.kv_heads, LENGTH + 2, config.head_dim)
