@@ -20,6 +20,8 @@ _PLACE_ERRORS = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file would be larger than this process may write",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a file has the name of the folder",
+    errno.EISDIR: "a folder has the name of the file",
 }
 
 

@@ -110,8 +110,8 @@ class LanguageModel:
         """What the model writes after each prompt, without the prompt, up to eos or `max_new_tokens`.
 
         Prompts are encoded as text: names of special tokens in them mean nothing; or they are token ids already. The same
-        seed gives the same texts, and with another batch_size too. See `decoding.Sampling` for temperature (0: greedy), top_p, top_k and
-        repetition_penalty.
+        seed gives the same texts, and with another batch_size too. What all prompts begin with is read once a call. See
+        `decoding.Sampling` for temperature (0: greedy), top_p, top_k and repetition_penalty.
 
         Raises:
           UserError: a number out of range, or a prompt too long for the model.

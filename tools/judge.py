@@ -117,11 +117,13 @@ def answer(options: argparse.Namespace) -> None:
         benchmark.answers, **{name: value for name, value in given.items() if value is not None}
     )
 
+    from llmjp_jax.checkpoints import resolved_step
     from llmjp_jax.evaluation.asking import model_identity
     from llmjp_jax.evaluation.judges.answers import Answering, answer_questions
     from llmjp_jax.language_model import LanguageModel
 
     step = int(options.step) if options.step and options.step.isdecimal() else options.step
+    step = resolved_step(options.model, step)
     template = options.template or LanguageModel.template_of(options.model)
     if template is None:
         raise UserError(
@@ -131,9 +133,7 @@ def answer(options: argparse.Namespace) -> None:
         name=options.name or Path(options.model).resolve().name,
         template=template,
         settings=settings,
-        identity=model_identity(
-            options.model, step if isinstance(step, int) else None, options.dtype
-        ),  # fmt: skip
+        identity=model_identity(options.model, step, options.dtype),
         temperature=options.temperature,
         batch_size=options.batch_size,
     )
@@ -220,8 +220,8 @@ def gather(options: argparse.Namespace) -> Material:
         requests = mt_bench.requests_of(benchmark, questions, answers, prompts)
     judge = options.judge or benchmark.judge.model
     origin = {
-        "model": answers.model, "judge": judge, "mode": mode, "samples": len(questions),
-        "data_version": _digest(path), "split": "test", "template": _template(options.answers),
+        "model": answers.model, "judge": judge, "mode": mode, "samples": len(questions), "shots": 0,
+        "data_version": _digest(path), "split": "test", **_made_with(options.answers),
         "judge_prompts_sha256": _digest(prompts_path), "baseline": baseline.model if baseline else None,
     }  # fmt: skip
     return Material(benchmark, mode, questions, answers, baseline, requests, judge, origin)
@@ -277,10 +277,21 @@ def _needs_references(questions, benchmark) -> bool:
     )
 
 
-def _template(answers: str) -> str | None:
-    """The template that the answers were made with, where it is known."""
+def _made_with(answers: str) -> dict[str, Any]:
+    """The model's step, and the template that the answers were made with, where they are known."""
+    from llmjp_jax.evaluation.plan import CHAT, template_sha256
+
     path = Path(answers + ".config.json")
-    return json.loads(path.read_text(encoding="utf-8")).get("template") if path.is_file() else None
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        raise UserError(f"{path} is half-written or no JSON; remove it, and the template is not known") from None  # fmt: skip
+    template, model = config.get("template"), config.get("model") or {}
+    return {
+        "step": model.get("step"),
+        "template": template,
+        "template_sha256": template and template_sha256(CHAT, template),
+    }
 
 
 def _digest(path: Path) -> str:

@@ -56,7 +56,7 @@ def write_tasks(folder: Path, evaluation_dir: Path) -> None:
     import json
 
     from llmjp_jax.conversations.translations import INSTRUCTIONS
-    from llmjp_jax.evaluation.task_files import Sample, TaskFile
+    from llmjp_jax.evaluation.task_files import Sample, TaskFile, evaluation_path
     from llmjp_jax.files import atomic_write
 
     for split, file in (("train", "train"), ("dev", "validation"), ("test", "test")):
@@ -71,7 +71,7 @@ def write_tasks(folder: Path, evaluation_dir: Path) -> None:
                 metrics=("chrf", f"bleu_{language}"),
                 samples=samples[:100] if split == "train" else samples,
             )
-            path = evaluation_dir / "evaluation" / split / f"{name}.json"
+            path = evaluation_path(evaluation_dir, split, name)
             with atomic_write(path) as out:
                 out.write(task.bytes())
             print(f"{path}: {len(task.samples)} samples")

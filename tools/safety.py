@@ -44,11 +44,13 @@ def _loader(options):
 
 
 def _model(options) -> dict:
-    """What the model is known by."""
+    """What the model is known by. From here on the step is that of the checkpoint that was the newest."""
+    from llmjp_jax.checkpoints import resolved_step
     from llmjp_jax.evaluation.asking import model_identity
 
     if not Path(options.model).is_dir():
         raise UserError(f"--model={options.model}: there is no such directory; check the path")
+    options.step = resolved_step(options.model, options.step)
     return model_identity(options.model, options.step, options.dtype)
 
 
@@ -92,6 +94,7 @@ def _template(options) -> str:
 
 def _judged(options):
     """Questions, answers, requests, and the provenance of what comes of them."""
+    from llmjp_jax.evaluation.plan import CHAT, template_sha256
     from llmjp_jax.evaluation.results import provenance
     from llmjp_jax.safety.answer_carefully import read_answer_carefully, read_answers
     from llmjp_jax.safety.results import data_version
@@ -104,9 +107,10 @@ def _judged(options):
     if identity.get("data_version", version) != version:
         raise UserError(f"{path} holds answers to another file than {options.data}; give the one that was answered")  # fmt: skip
     model = identity.get("model") or {}
+    template = (identity.get("answering") or {}).get("template")
     origin = provenance(
         model=model.get("path"), step=model.get("step"), data_version=version, split=Path(options.data).stem, shots=0,
-        samples=len(questions), template=(identity.get("answering") or {}).get("template"), judge=options.judge,
+        samples=len(questions), template=template, template_sha256=template and template_sha256(CHAT, template), judge=options.judge,
     )  # fmt: skip
     return questions, answers, judge_requests(questions, answers), origin
 
@@ -172,7 +176,7 @@ def _score_ratings(options) -> None:
 
 
 def run_jbbq(options) -> None:
-    from llmjp_jax.evaluation.plan import fingerprint
+    from llmjp_jax.evaluation.plan import fingerprint, template_sha256
     from llmjp_jax.evaluation.prompts import find_template
     from llmjp_jax.evaluation.results import provenance
     from llmjp_jax.safety.asking import ask_and_keep
@@ -216,7 +220,7 @@ def run_jbbq(options) -> None:
     ]  # fmt: skip
     origin = provenance(
         model=options.model, step=options.step, data_version=data_version(files), split=options.split, shots=options.shots,
-        samples=len(questions), template=template.name, template_sha256=template.sha256, method=options.method,
+        samples=len(questions), template=template.name, template_sha256=template_sha256(template), method=options.method,
     )  # fmt: skip
     _show(write_result(_inside(options, "jbbq.json"), "jbbq", provenance=origin, items=items, **score_report(questions, raws)))  # fmt: skip
 

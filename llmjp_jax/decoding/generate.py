@@ -30,7 +30,8 @@ def generate(decoder: Decoder, prompts: Sequence[Sequence[int]], *, max_new_toke
              batch_size: int | None = None, progress: bool = False) -> list[list[int]]:  # fmt: skip
     """The new tokens of each prompt, with the stop id that ended it, if one did.
 
-    A row depends on its prompt, the seed and its number, never on other rows or on padding.
+    A row depends on its prompt, the seed and its number, never on other rows or on padding. What all prompts begin with, 64
+    tokens and more, is read once for the call and kept once, not in each row.
 
     Args:
       decoder: its arrays may lie on any mesh.
@@ -40,7 +41,8 @@ def generate(decoder: Decoder, prompts: Sequence[Sequence[int]], *, max_new_toke
       seed: the same seed gives the same tokens.
       rows: the number of each row, which with the seed makes its random numbers; None: 0, 1, 2 ...
       batch_size: prompts decoded together, gathered by length; None: all of them. The cache takes
-        layers * 2 * kv_heads * head_dim elements for each of batch_size * (longest prompt + max_new_tokens) tokens.
+        layers * 2 * kv_heads * head_dim elements for each of batch_size * (longest prompt without what is shared +
+        max_new_tokens) tokens.
       progress: a bar on stderr that counts prompts.
 
     Raises:
@@ -61,7 +63,11 @@ def generate(decoder: Decoder, prompts: Sequence[Sequence[int]], *, max_new_toke
     with tqdm(total=len(prompts), unit="prompt", disable=not progress) as bar:
         for batch in batches_by_length([len(prompt) for prompt in prompts], size):
             state = program.prefill(
-                [prompts[i][shared:] for i in batch], [rows[i] for i in batch], max_new_tokens, size, prefix
+                [prompts[i][shared:] for i in batch],
+                [rows[i] for i in batch],
+                max_new_tokens,
+                size,
+                prefix,
             )
             state = program.advance(state, max_new_tokens, prefix)
             tokens, lengths = np.asarray(state["tokens"]), np.asarray(state["lengths"])
@@ -109,12 +115,15 @@ class _Program:
         self.stop_ids[: len(ids)] = ids
 
     def read_prefix(self, tokens: Sequence[int]) -> Prefix:
+        """What stands before all prompts of `prefill`, for it and `advance`."""
         padded = np.zeros((bucket_length(len(tokens), self.longest),), np.int32)
         padded[: len(tokens)] = tokens
-        return read_prefix(self.definition, self.parameters, self.layers, padded, np.int32(len(tokens)))
+        return read_prefix(
+            self.definition, self.parameters, self.layers, padded, np.int32(len(tokens))
+        )
 
-    def prefill(self, prompts, rows, max_new_tokens, size, prefix=None) -> State:
-        """`size` rows: the prompts', and idle ones where there are fewer prompts."""
+    def prefill(self, prompts, rows, max_new_tokens, size, prefix: Prefix | None = None) -> State:
+        """`size` rows: the prompts', without the prefix, and idle ones where there are fewer prompts."""
         idle = size - len(prompts)
         length = bucket_length(max(len(prompt) for prompt in prompts), self.longest)
         tokens, start = left_pad([*prompts, *[[0]] * idle], length)
@@ -123,6 +132,6 @@ class _Program:
         return prefill(self.definition, self.steps, room_for(max_new_tokens), self.parameters, self.layers, self.values,
                        self.stop_ids, prefix, tokens, start, rows, active, self.seed)  # fmt: skip
 
-    def advance(self, state: State, until: int, prefix=None) -> State:
+    def advance(self, state: State, until: int, prefix: Prefix | None = None) -> State:
         return advance(self.definition, self.steps, self.parameters, self.layers, self.values, self.stop_ids, prefix, state,
                        np.int32(until))  # fmt: skip

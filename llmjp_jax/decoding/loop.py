@@ -22,7 +22,9 @@ State = dict[str, Any]
 
 
 @functools.partial(jax.jit, static_argnames=("definition",))
-def read_prefix(definition: nnx.GraphDef, parameters: Any, layers: Any, tokens: jax.Array, length: jax.Array) -> Prefix:
+def read_prefix(
+    definition: nnx.GraphDef, parameters: Any, layers: Any, tokens: jax.Array, length: jax.Array
+) -> Prefix:
     """The keys and values of the first `length` of `tokens` [slots], and those tokens."""
     decoder = assemble(definition, parameters)
     cache = decoder.empty_cache(jnp.zeros((1,), jnp.int32), tokens.shape[0], layers is not None)

@@ -82,6 +82,8 @@ def shared_length(prompts: Sequence[Sequence[int]]) -> int:
     # The first and the last in lexicographic order are those that differ the earliest.
     first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
     most = min(len(prompt) for prompt in prompts) - 1
-    alike = next((i for i, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), most)
+    alike = next(
+        (i for i, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), most
+    )
     length = min(alike, most)
     return length if length >= _SHORTEST_PREFIX else 0

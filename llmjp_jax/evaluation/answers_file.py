@@ -28,7 +28,7 @@ class AnswersFile:
     def __init__(self, path: Path, identity: Mapping, count: int):
         self.path, self.identity, self.count = path, dict(identity), count
         self.answers: dict[int, dict] = {}
-        self._sound = 0  # bytes of whole lines
+        self._sound = self._size = 0  # bytes of whole lines, and of the file
         self._read()
 
     @property
@@ -36,7 +36,15 @@ class AnswersFile:
         return [index for index in range(self.count) if index not in self.answers]
 
     def add(self, answers: Mapping[int, Mapping]) -> None:
-        """Appends answers by index, on the disk before it returns."""
+        """Appends answers by index, on the disk before it returns.
+
+        Raises:
+          UserError: another process has written to the file meanwhile.
+        """
+        if (self.path.stat().st_size if self.path.exists() else 0) != self._size:
+            raise UserError(
+                f"{self.path} is being written by another process; wait for it, or give another output_dir"
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = [] if self._sound else [{"identity": self.identity}]
         lines += [{"index": index, **answer} for index, answer in answers.items()]
@@ -47,7 +55,7 @@ class AnswersFile:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
-            self._sound = file.tell()
+            self._sound = self._size = file.tell()
         self.answers |= {index: dict(answer) for index, answer in answers.items()}
 
     def _read(self) -> None:
@@ -59,13 +67,13 @@ class AnswersFile:
             try:
                 record = json.loads(line)
                 self._take(record, number)
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 if isinstance(error, UserError):
                     raise
                 raise UserError(
                     f"{self.path} line {number} is broken; remove the file, and its answers are asked for again"
                 ) from None
-        self._sound = len(whole)
+        self._sound, self._size = len(whole), len(content)
 
     def _take(self, record: dict, number: int) -> None:
         if number == 1:

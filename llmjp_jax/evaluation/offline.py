@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from llmjp_jax.errors import UserError
+from llmjp_jax.evaluation.asking import Asking
 from llmjp_jax.evaluation.plan import PlannedTask
-from llmjp_jax.evaluation.prompts import PromptTemplate
+from llmjp_jax.evaluation.prompts import PromptTemplate, find_template
+from llmjp_jax.evaluation.task_files import is_unicode
 from llmjp_jax.files import atomic_write
 
 
-def write_prompts(tasks: Sequence[PlannedTask], folder: str | Path, template: str | PromptTemplate,
+def write_prompts(tasks: Sequence[PlannedTask], folder: str | Path, asking: Asking,
                   config: Mapping[str, Any]) -> list[Path]:  # fmt: skip
     """Writes each task's prompts.
 
     Args:
+      asking: its template and output_length count here.
       config: of the run, the same in all files.
 
     Returns:
@@ -34,13 +37,13 @@ def write_prompts(tasks: Sequence[PlannedTask], folder: str | Path, template: st
             {
                 "input": sample.input,
                 "output": sample.output,
-                "prompt": task.prompt(index, template),
+                "prompt": task.prompt(index, asking.template),
             }
             for index, sample in enumerate(task.file.samples)
         ]
         content = {
             "instruction": task.file.instruction,
-            "output_length": task.file.output_length,
+            "output_length": asking.length_of(task),
             "metrics": list(task.metrics),
             "few_shots": [],
             "samples": samples,
@@ -53,11 +56,12 @@ def write_prompts(tasks: Sequence[PlannedTask], folder: str | Path, template: st
     return paths
 
 
-def read_answers(task: PlannedTask, folder: str | Path) -> tuple[list[str], list[str]]:
+def read_answers(task: PlannedTask, folder: str | Path, template: str | PromptTemplate) -> tuple[list[str], list[str]]:  # fmt: skip
     """The prompts that were answered and the answers, in the order of the task's items.
 
     Raises:
-      UserError: the file is missing or half-written, has another number of samples or other ones, or lacks an answer.
+      UserError: the file is missing or half-written, has another number of samples or other ones, lacks an answer, or was
+        asked with other shots or another template.
     """
     path = Path(folder) / f"{task.name}.eval-generated.json"
     try:
@@ -76,6 +80,8 @@ def read_answers(task: PlannedTask, folder: str | Path) -> tuple[list[str], list
         found = sample if isinstance(sample, dict) else {}
         if (found.get("input"), found.get("output")) != (own.input, own.output):
             raise UserError(f"{path} sample {index} is not item {index} of {task.name}'s {task.split} file; use the data that its prompts were made of")  # fmt: skip
-        if not isinstance(found.get("generated"), str):
+        if not isinstance(found.get("generated"), str) or not is_unicode(found["generated"]):
             raise UserError(f"{path} sample {index} has no text 'generated'; generate its answer again")  # fmt: skip
+        if found.get("prompt", prompt := task.prompt(index, template)) != prompt:
+            raise UserError(f"{path} sample {index} was asked with another prompt than {len(task.shots)} shots in the template {find_template(template).name} make; give the shots and the template that it was written with")  # fmt: skip
     return [str(sample.get("prompt", "")) for sample in samples], [s["generated"] for s in samples]

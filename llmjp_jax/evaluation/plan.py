@@ -11,10 +11,15 @@ from pathlib import Path
 from llmjp_jax.errors import UserError
 from llmjp_jax.evaluation.metrics import find_metric
 from llmjp_jax.evaluation.prompts import PromptTemplate, build_prompt, find_template
-from llmjp_jax.evaluation.task_files import Sample, TaskFile, read_task_file
+from llmjp_jax.evaluation.task_files import (
+    SPLITS,
+    Sample,
+    TaskFile,
+    evaluation_path,
+    read_task_file,
+)
 from llmjp_jax.evaluation.tasks import find_task, load_tasks, select_tasks
 
-SPLITS = ("train", "dev", "test")
 # A tuned model's own template in place of llm-jp-eval's: instruction and shots become turns of a conversation.
 CHAT = "chat"
 
@@ -84,9 +89,9 @@ def plan_tasks(
         )
     planned, missing = [], []
     for name in _names(tasks, root, split):
-        path = root / split / f"{name}.json"
+        path = evaluation_path(data_dir, split, name)
         if path.is_file():
-            planned.append(_planned(name, path, root, split, shots, samples))
+            planned.append(_planned(name, path, data_dir, split, shots, samples))
             continue
         sentence = f"{path} is missing; make it with tools/prepare_evaluation.py --task={name} --output_dir={data_dir}"
         if strict:
@@ -105,7 +110,11 @@ def _names(tasks, root: Path, split: str) -> list[str]:
         if not found:
             raise UserError(f"{root / split} holds no task; make one with tools/prepare_evaluation.py")  # fmt: skip
         return [name for name in load_tasks() if name in found] + [name for name in found if name not in load_tasks()]  # fmt: skip
-    names = [tasks] if isinstance(tasks, str) else list(tasks)
+    names = [tasks] if isinstance(tasks, str) else tasks
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise UserError(
+            f"tasks = {tasks!r} must be 'all', 'all-1.4', 'present', a name, or a list of names"
+        )
     for name in names:
         if not any((root / split / f"{name}.json").is_file() for split in SPLITS):
             find_task(name)
@@ -114,7 +123,7 @@ def _names(tasks, root: Path, split: str) -> list[str]:
     return names
 
 
-def _planned(name, path, root, split, shots, samples) -> PlannedTask:
+def _planned(name, path, data_dir, split, shots, samples) -> PlannedTask:
     file = read_task_file(path)
     known = load_tasks().get(name)
     for metric in file.metrics:
@@ -123,7 +132,7 @@ def _planned(name, path, root, split, shots, samples) -> PlannedTask:
     if any(find_metric(metric).runs_code for metric in file.metrics):
         shots = 0  # what stands in its file beside a question is the tests, and no answer
     if shots:
-        source = root / "train" / f"{name}.json"
+        source = evaluation_path(data_dir, "train", name)
         if not source.is_file():
             raise UserError(f"{source} is missing, and the shots of {name} come from it; make it, or set shots to 0")  # fmt: skip
         train = read_task_file(source).samples

@@ -111,6 +111,9 @@ def _items(task, prompts, raws) -> list[dict[str, Any]]:
         compat = None if code else parse_answer(raw, COMPAT)
         if compat is not None and compat != item["prediction"]:
             item["compat_prediction"] = compat
+        compat = None if code else parse_gold(sample.output, COMPAT)
+        if compat is not None and compat != item["gold"]:
+            item["compat_gold"] = compat
         if prompt.shots < len(task.shots) or prompt.cut:
             item["shortened"] = {"shots": prompt.shots, "cut_tokens": prompt.cut}
         items.append(item)
@@ -173,7 +176,7 @@ def llm_jp_eval_result(results: Sequence[Mapping[str, Any]], config: Mapping[str
                 "prompt": template_of[result["task"]],
                 "input": item["input"],
                 "pred": item.get("compat_prediction", item["prediction"]),
-                "gold": item["gold"],
+                "gold": item.get("compat_gold", item["gold"]),
             }
             for item in result["items"]
         ]

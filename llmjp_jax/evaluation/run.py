@@ -12,7 +12,7 @@ from llmjp_jax.evaluation.asking import Asking, Prompt, ask, model_identity, sho
 from llmjp_jax.evaluation.metrics import find_metric
 from llmjp_jax.evaluation.offline import read_answers, write_prompts
 from llmjp_jax.evaluation.plan import CHAT, PlannedTask, plan_tasks, template_sha256
-from llmjp_jax.evaluation.prompts import build_template, find_template
+from llmjp_jax.evaluation.prompts import PromptTemplate, build_template, find_template
 from llmjp_jax.evaluation.results import (
     llm_jp_eval_result,
     provenance,
@@ -34,7 +34,7 @@ def evaluate(
     split: str = "dev",
     shots: int = 4,
     samples: int | None = 100,
-    template: str = "llm_jp_eval_1_3",
+    template: str | PromptTemplate = "llm_jp_eval_1_3",
     chat_template: str | None = None,
     strict: bool = True,
     too_long: str = "error",
@@ -58,7 +58,8 @@ def evaluate(
       model_dir: a run directory or a Hugging Face directory. With answers_dir: the name that the answers' model is shown by.
       tasks: 'all' (the 23 of llm-jp-eval 1.3), 'all-1.4', a name or several.
       split: 'dev' or 'test'. shots: of each prompt. samples: the first so many items of a task; None: all.
-      template: of the prompts, one of `prompts.PROMPT_TEMPLATES`, or 'chat': the conversation template of a tuned model;
+      template: of the prompts, one of `prompts.PROMPT_TEMPLATES` or of `prompts.custom_template`, or 'chat': the conversation
+        template of a tuned model;
         chat_template: which one 'chat' means, one of `conversations.TEMPLATES`; None: what model_dir says.
       strict: a task of 'all' without a file is an error; False: it is left out and named.
       too_long, output_length, batch_size: see `Asking`.
@@ -80,21 +81,22 @@ def evaluate(
     _check(planned, template, run_code, model_dir, output_dir, prompts_dir, answers_dir)
     for sentence in left_out:
         _say(f"left out: {sentence}")
-    settings = {"tasks": tasks, "split": split, "shots": shots, "samples": samples, "template": template}  # fmt: skip
+    named = template if template == CHAT else find_template(template).name
+    settings = {"tasks": tasks, "split": split, "shots": shots, "samples": samples, "template": named}  # fmt: skip
+    asking = Asking(template=template, chat_template=chat_template, too_long=too_long, batch_size=batch_size, output_length=output_length)  # fmt: skip
     if prompts_dir is not None:
-        paths = write_prompts(planned, prompts_dir, template, settings)
+        paths = write_prompts(planned, _made(prompts_dir, "prompts_dir"), asking, settings)
         _say(f"{len(paths)} files of prompts in {prompts_dir}")
         return {}
 
-    folder = Path(output_dir)
-    asking = Asking(template=template, chat_template=chat_template, too_long=too_long, batch_size=batch_size, output_length=output_length)  # fmt: skip
+    folder = _made(output_dir, "output_dir")
     if answers_dir is None:
         answerer = _Answerer(folder, model_dir, step, dtype, mesh, asking)
     else:
-        answerer = _Offline(answers_dir, model_dir, len(planned))
+        answerer = _Offline(answers_dir, model_dir, template)
     origin = provenance(
         model=answerer.name, step=answerer.step, split=split, shots=shots, samples=samples,
-        template=answerer.template or template, template_sha256=template_sha256(template, answerer.template),
+        template=answerer.template or named, template_sha256=template_sha256(template, answerer.template),
     )  # fmt: skip
     results = []
     for task in planned:
@@ -121,16 +123,25 @@ def _check(planned, template, run_code, model_dir, output_dir, prompts_dir, answ
         )
     if prompts_dir is not None and answers_dir is not None:
         raise UserError("prompts_dir and answers_dir are both given; write the prompts first, then read their answers")  # fmt: skip
-    if prompts_dir is not None and template == CHAT:
-        raise UserError("prompts of template = 'chat' are a model's own; name a template of prompts.PROMPT_TEMPLATES")  # fmt: skip
+    if template == CHAT and (prompts_dir is not None or answers_dir is not None):
+        raise UserError("prompts of template = 'chat' are a model's own, and not for other programs; name a template of prompts.PROMPT_TEMPLATES")  # fmt: skip
     if prompts_dir is None and output_dir is None:
         raise UserError("output_dir is not given; name a folder for the results")
     if prompts_dir is None and model_dir is None:
         raise UserError("model_dir is not given; name a run directory or a Hugging Face directory")
 
 
+def _made(folder: str, name: str) -> Path:
+    """The folder, before a model is loaded that would answer in vain."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{name} = {folder} cannot be made ({error.strerror}); give another folder") from None  # fmt: skip
+    return Path(folder)
+
+
 class _Answerer:
-    """A model that is loaded when the first answer is missing, and what it was asked."""
+    """A model, and where its answers are kept."""
 
     def __init__(self, folder: Path, model_dir: str, step, dtype, mesh, asking: Asking):
         from llmjp_jax.checkpoints import resolved_step
@@ -164,14 +175,14 @@ class _Answerer:
 class _Offline:
     """Answers that another program gave."""
 
-    def __init__(self, answers_dir: str, name: str, count: int):
+    def __init__(self, answers_dir: str, name: str, template: str):
         self.name, self.step, self.template = name, None, None
-        self._folder = answers_dir
+        self._folder, self._asked = answers_dir, template
         if not Path(answers_dir).is_dir():
             raise UserError(f"answers_dir = {answers_dir} is no folder; give that of the files TASK.eval-generated.json")  # fmt: skip
 
     def answers(self, task: PlannedTask) -> tuple[list[Prompt], list[str]]:
-        texts, raws = read_answers(task, self._folder)
+        texts, raws = read_answers(task, self._folder, self._asked)
         return [Prompt(text, (), len(task.shots)) for text in texts], raws
 
 

@@ -163,10 +163,21 @@ def _samples(samples: Sequence[Any], path: str | os.PathLike) -> tuple[Sample, .
                 raise UserError(
                     f"{place} has no {what}, or one that is no text; give it one or take the sample out"
                 )
+            if not is_unicode(sample[field]):
+                raise UserError(f"{place} has half a character (a lone surrogate) in its {field}; mend it or take the sample out")  # fmt: skip
         if sample["input"].strip() and not sample["output"].strip():
             raise UserError(f"{place} has an empty output, its gold answer; give it one or take the sample out")  # fmt: skip
         found.append(Sample(sample["input"], sample["output"]))
     return tuple(found)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written: JSON's escapes can also spell half a character."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_json(path: str | os.PathLike) -> Any:

@@ -171,9 +171,13 @@ def _shared_part(query, keys, values, length):
     shape = (kv_heads, batch, *rest)
     flat = query.swapaxes(0, 1).reshape(kv_heads, -1, head_dim)
     scores = _scores(flat, keys)
-    weights, most, total = _part(scores + jnp.where(jnp.arange(keys.shape[1]) < length, 0.0, _MASKED))
+    weights, most, total = _part(
+        scores + jnp.where(jnp.arange(keys.shape[1]) < length, 0.0, _MASKED)
+    )
     output = _weighted(weights.astype(values.dtype), values).reshape(*shape, head_dim)
-    return tuple(x.swapaxes(0, 1) for x in (output, most.reshape(*shape, 1), total.reshape(*shape, 1)))
+    return tuple(
+        x.swapaxes(0, 1) for x in (output, most.reshape(*shape, 1), total.reshape(*shape, 1))
+    )
 
 
 def _part(scores):
@@ -188,7 +192,9 @@ def _joined(parts):
     most = functools.reduce(jnp.maximum, [most for _, most, _ in parts])
     shares = [jnp.exp(part - most) for _, part, _ in parts]
     total = sum(total * share for (_, _, total), share in zip(parts, shares, strict=True))
-    return sum(output * (share / total) for (output, _, _), share in zip(parts, shares, strict=True))
+    return sum(
+        output * (share / total) for (output, _, _), share in zip(parts, shares, strict=True)
+    )
 
 
 def _scores(query, keys):

@@ -141,7 +141,9 @@ class Block(nnx.Module):
         query, key, value = self.attention.project(self.attention_norm(h), table, None)
         keys, values = write(keys, key, layer, length), write(values, value, layer, length)
         own = (keys, values) if layer is None else (keys[layer], values[layer])
-        h = self._add(h, self.attention.output(attend_cached(query, *own, start, length, prefix)), _NEW)
+        h = self._add(
+            h, self.attention.output(attend_cached(query, *own, start, length, prefix)), _NEW
+        )
         y = self.mlp(self.mlp_norm(h), None)
         y = y if self.config.experts is None else y[0]
         return self._add(h, y, _NEW), keys, values
@@ -250,10 +252,15 @@ class Decoder(nnx.Module):
         if self.config.tied_embeddings:
             # Not through its transpose, which XLA's CPU backend would make for every token.
             table = self.embed.tokens[...]
-            product, kernel = "ble,ve->blv", fence_gradient(table) if self.config.barriers else table
+            product, kernel = (
+                "ble,ve->blv",
+                fence_gradient(table) if self.config.barriers else table,
+            )
         else:
             product, kernel = "ble,ev->blv", self.head.matrix()
-        logits = jnp.einsum(product, hidden, kernel.astype(self.config.dtype), preferred_element_type=jnp.float32)
+        logits = jnp.einsum(
+            product, hidden, kernel.astype(self.config.dtype), preferred_element_type=jnp.float32
+        )
         return constrain(logits, "batch", "length", "vocab")
 
     def output_kernel(self) -> jax.Array:
@@ -300,7 +307,9 @@ class Decoder(nnx.Module):
         if layers is None:
             # The cache rides in the carry and is updated in place; as scanned inputs and outputs it would be copied.
             scanned = nnx.as_pure(weights), jnp.arange(self.config.layers), shared
-            (h, keys, values), _ = jax.lax.scan(block, (h, keys, values), scanned, unroll=self.config.unroll)
+            (h, keys, values), _ = jax.lax.scan(
+                block, (h, keys, values), scanned, unroll=self.config.unroll
+            )
         else:
             kept = []
             for number, weights in enumerate(layers):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from llmjp_jax.errors import UserError
 from llmjp_jax.evaluation.prompts import build_prompt
+from llmjp_jax.evaluation.task_files import Sample
 from llmjp_jax.safety.jbbq import BiasQuestion
 from llmjp_jax.safety.results import safety_facts
 
@@ -18,11 +19,6 @@ METHODS = ("generate", "logprobs")
 _NUMBERS = ("0", "1", "2")
 
 
-class Shot(NamedTuple):
-    input: str
-    output: str
-
-
 def jbbq_prompts(
     questions: Sequence[BiasQuestion],
     shots: Mapping[str, Sequence[BiasQuestion]],
@@ -31,7 +27,7 @@ def jbbq_prompts(
     """The prompt of each question, with the shots of its category: Nejumi's instruction in llm-jp-eval's template."""
     instruction = safety_facts("jbbq")["instruction"]
     shown = {
-        category: [Shot(each.input, str(each.label)) for each in found]
+        category: [Sample(each.input, str(each.label)) for each in found]
         for category, found in shots.items()
     }
     return [

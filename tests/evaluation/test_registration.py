@@ -1,13 +1,17 @@
 """The tasks under SeqIO's own Evaluator: the same prompts and scores. Imports TensorFlow."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from llmjp_jax import LanguageModel
+from llmjp_jax.errors import UserError
 from llmjp_jax.evaluation import evaluate
+from llmjp_jax.evaluation.metrics import MetricUnavailable, learned
 from llmjp_jax.evaluation.registration import register_tasks
+from llmjp_jax.evaluation.task_files import evaluation_path, read_task_file
 from llmjp_jax.tokenizer import load_vocabulary
 from tests.evaluation.conftest import make_some_right
 
@@ -57,6 +61,46 @@ def test_an_evaluator_of_seqio_gives_the_scores_of_our_own_evaluation(tmp_path, 
         scores = metrics.result()[name]
         for metric, values in found["tasks"][name]["metrics"].items():
             assert scores[metric] == pytest.approx(values["value"], abs=1e-9), (name, metric)
+
+
+def test_tasks_of_translation_have_names_that_seqio_takes_and_metrics_that_need_what_was_asked(data_dir, tiny_vocabulary, monkeypatch):  # fmt: skip
+    file = read_task_file(evaluation_path(data_dir, "dev", "toy"))
+    file = dataclasses.replace(file, metrics=("bleu_en", "comet_wmt22"))
+    for split in ("train", "dev"):
+        evaluation_path(data_dir, split, "alt-j-to-e").write_bytes(file.bytes())
+    vocabulary = load_vocabulary(tiny_vocabulary)
+    (name,) = register_tasks(data_dir, vocabulary, ("alt-j-to-e",), splits=("dev",), shots=1)
+    assert name == "alt_j_to_e"
+    answer = [*vocabulary.encode("水を"), vocabulary.eos_id]
+
+    def results():
+        evaluator = seqio.Evaluator(name, PromptConverter(pack=False), eval_split="dev", sequence_length={"inputs": 400, "targets": 64})  # fmt: skip
+        found, _ = evaluator.evaluate(
+            compute_metrics=True,
+            predict_fn=lambda dataset: [(int(i), answer) for i, _ in dataset.as_numpy_iterator()],
+        )
+        return found.result()[name]
+
+    asked = []
+    monkeypatch.setattr(learned, "comet", lambda inputs, *texts: asked.append(list(inputs)) or (0.5,) * len(inputs))  # fmt: skip
+    assert set(results()) == {"bleu_en", "comet_wmt22"}
+    assert asked == [[sample.input for sample in file.samples]]
+
+    def missing(*texts):
+        raise MetricUnavailable("COMET is not here")
+
+    monkeypatch.setattr(learned, "comet", missing)
+    with pytest.warns(UserWarning, match="COMET is not here"):
+        assert set(results()) == {"bleu_en"}
+
+
+def test_a_task_that_runs_code_is_no_task_of_seqio(data_dir, tiny_vocabulary):
+    file = read_task_file(evaluation_path(data_dir, "dev", "toy"))
+    for split in ("train", "dev"):
+        path = evaluation_path(data_dir, split, "mbpp")
+        path.write_bytes(dataclasses.replace(file, metrics=("code_exec",)).bytes())
+    with pytest.raises(UserError, match="mbpp runs what the model wrote"):
+        register_tasks(data_dir, load_vocabulary(tiny_vocabulary), "mbpp", splits=("dev",))
 
 
 def test_a_task_has_the_prompts_of_the_evaluation_and_all_splits(tmp_path, data_dir, model_dir, tiny_vocabulary):  # fmt: skip

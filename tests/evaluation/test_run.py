@@ -1,5 +1,6 @@
 """An evaluation from start to end: files, scores, what is left of a kill, other programs' answers, and mistakes."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from llmjp_jax import LanguageModel
 from llmjp_jax.errors import UserError
 from llmjp_jax.evaluation import evaluate
 from llmjp_jax.evaluation.metrics import score
-from llmjp_jax.evaluation.prompts import build_prompt
+from llmjp_jax.evaluation.prompts import build_prompt, custom_template
 from llmjp_jax.evaluation.results import read_json
 from llmjp_jax.evaluation.task_files import TaskFile, evaluation_path, read_task_file
 from tests.evaluation.conftest import make_some_right
@@ -211,12 +212,56 @@ def test_answers_of_other_samples_are_refused(run, tmp_path):
         with pytest.raises(UserError, match=sentence):
             run(answers_dir=str(prompts), tasks="jnli")
 
+    def other_prompt(found):
+        found["samples"][1]["prompt"] += "\n"
+
+    def half_a_character(found):
+        found["samples"][3]["generated"] = "\ud83d"
+
+    refused(other_prompt, "sample 1 was asked with another prompt than 2 shots in the template")
+    refused(half_a_character, "sample 3 has no text 'generated'")
     refused(lambda f: f["samples"].pop(), "has 4 samples, and 5 are asked of jnli")
     refused(lambda f: f["samples"][2].pop("generated"), "sample 2 has no text 'generated'")
     refused(lambda f: f["samples"].reverse(), "sample 0 is not item 0 of jnli's dev file")
     target.write_text(target.read_text()[:-9])
     with pytest.raises(UserError, match="jnli.eval-generated.json is half-written"):
         run(answers_dir=str(prompts), tasks="jnli")
+
+
+def test_answers_to_prompts_of_other_shots_are_refused_and_prompts_say_the_length_that_was_asked_for(run, tmp_path):  # fmt: skip
+    prompts = tmp_path / "prompts"
+    run(prompts_dir=str(prompts), output_length=3)
+    content = json.loads((prompts / "jnli.eval-prompt.json").read_text())
+    assert content["output_length"] == 3
+    for sample in content["samples"]:
+        sample["generated"] = "x"
+    (prompts / "jnli.eval-generated.json").write_text(json.dumps(content))
+    assert run(answers_dir=str(prompts), tasks="jnli")["provenance"]["shots"] == 2
+    with pytest.raises(UserError, match="another prompt than 1 shots in the template"):
+        run(answers_dir=str(prompts), tasks="jnli", shots=1)
+    with pytest.raises(UserError, match="template = 'chat' are a model's own"):
+        run(answers_dir=str(prompts), tasks="jnli", template="chat", chat_template="v1.1")
+
+
+def test_a_gold_answer_stands_in_llm_jp_evals_file_as_llm_jp_eval_has_it(run, tmp_path, data_dir):
+    path = evaluation_path(data_dir, "dev", "jnli")
+    file = read_task_file(path)
+    samples = [dataclasses.replace(file.samples[0], output=" Ａ "), *file.samples[1:]]
+    path.write_bytes(dataclasses.replace(file, samples=tuple(samples)).bytes())
+    run(tasks="jnli")
+    assert written(tmp_path, "tasks/jnli.json")["items"][0]["gold"] == "A"
+    assert written(tmp_path, "results.json")["outputs"]["jnli"][0]["gold"] == " A "
+
+
+def test_a_template_of_ones_own_is_named_and_shown_by_its_hash(run, tmp_path):
+    own = custom_template("{instruction}{few_shots_text}\n{input}=", "\n{input}={output}")
+    origin = run(template=own)["provenance"]
+    assert (origin["template"], origin["template_sha256"]) == ("custom", own.sha256[:12])
+    assert written(tmp_path, "tasks/toy.json")["items"][0]["prompt"].endswith("=")
+    prompts = tmp_path / "prompts"
+    run(template=own, prompts_dir=str(prompts))
+    content = json.loads((prompts / "toy.eval-prompt.json").read_text())
+    assert content["config"]["template"] == "custom" and content["samples"][0]["prompt"].endswith("=")  # fmt: skip
 
 
 # Prompts that are too long, and a tuned model's own template
@@ -266,6 +311,8 @@ def test_tasks_of_all_without_a_file_are_an_error_or_left_out(run, capsys):
     ("changes", "sentence"),
     [
         ({"tasks": "jnlii"}, "did you mean jnli"),
+        ({"tasks": None}, "tasks = None must be 'all'"),
+        ({"tasks": ["jnli", 1]}, r"tasks = \['jnli', 1\] must be 'all'"),
         ({"template": "llm_jp_eval_1_4"}, "did you mean 'llm_jp_eval_1_3'"),
         ({"split": "validation"}, "split = 'validation' must be one of"),
         ({"shots": 9}, "has 8 samples, and 9 shots are asked for"),
@@ -279,6 +326,15 @@ def test_a_mistake_is_one_sentence_before_a_model_is_asked(run, monkeypatch, cha
     monkeypatch.setattr(LanguageModel, "generate", lambda *a, **k: pytest.fail("asked"))
     with pytest.raises(UserError, match=sentence):
         run(**changes)
+
+
+def test_an_output_folder_that_cannot_be_is_named_before_a_model_is_asked(run, monkeypatch, tmp_path):  # fmt: skip
+    monkeypatch.setattr(LanguageModel, "load", lambda *a, **k: pytest.fail("loaded"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"output_dir = .*file cannot be made"):
+        run(output_dir=str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"prompts_dir = .*file cannot be made"):
+        run(prompts_dir=str(tmp_path / "file"))
 
 
 def test_an_unknown_metric_and_a_missing_gold_are_named(run, data_dir):

@@ -100,6 +100,7 @@ SAMPLE = {"input": "a", "output": "b"}
         (changed(samples=[{"input": "a", "output": None}]), "sample 0 has no output"),
         (changed(samples=[{"input": "a", "output": 3}]), "sample 0 has no output"),
         (changed(samples=[{"input": "a", "output": " "}]), "sample 0 has an empty output"),
+        (changed(samples=[{"input": "a\ud83d", "output": "b"}]), "sample 0 has half a character"),
         (changed(samples=["a"]), "sample 0 must be an object"),
         ([], "one JSON object"),
     ],

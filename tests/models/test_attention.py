@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llmjp_jax.models import placed_by
-from llmjp_jax.models import attention
+from llmjp_jax.models import attention, placed_by
 from llmjp_jax.models.attention import attend, attend_cached
 from llmjp_jax.parallel import MeshConfig, Placement, make_mesh
 
@@ -179,9 +178,14 @@ def test_a_shared_prefix_and_the_cache_give_what_whole_rows_give(heads, known, m
     query, key, value = inputs(heads, 16)
     key[1, :5], value[1, :5] = key[0, :5], value[0, :5]
     whole = by_hand(query, key, value, None)
-    prefix = tuple(x[0, :8].swapaxes(0, 1) for x in (key, value))  # Slots 5 to 8 are not the prefix's.
+    prefix = tuple(
+        x[0, :8].swapaxes(0, 1) for x in (key, value)
+    )  # Slots 5 to 8 are not the prefix's.
     for start, own in ((0, 6), (4, 6), (5, 1)):
-        rows = [np.pad(x[:, 5 : 5 + own], ((0, 0), (start, 3), (0, 0), (0, 0))) for x in (query, key, value)]
+        rows = [
+            np.pad(x[:, 5 : 5 + own], ((0, 0), (start, 3), (0, 0), (0, 0)))
+            for x in (query, key, value)
+        ]
         mine, keys, values = rows[0][:, : start + own], *(x.swapaxes(1, 2) for x in rows[1:])
         starts = jnp.full((2,), start, jnp.int32)
         for shape in (keys.shape, (-1, *keys.shape[2:])):

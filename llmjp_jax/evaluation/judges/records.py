@@ -19,6 +19,7 @@ from typing import Any
 from llmjp_jax.errors import UserError
 from llmjp_jax.evaluation.judges.benchmarks import Benchmark
 from llmjp_jax.evaluation.judges.requests import read_json_lines
+from llmjp_jax.evaluation.task_files import is_unicode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,4 +218,4 @@ def _id(line: Mapping[str, Any], place: str) -> str:
 
 
 def _texts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) and is_unicode(text) for text in value)  # fmt: skip

@@ -103,7 +103,8 @@ def reply_of(id: str, body: Any) -> JudgeReply:
         return JudgeReply(id, None, f"the judge refused: {refusal}")
     if not isinstance(text, str):
         return JudgeReply(id, None, f"the reply has no text (finish_reason: {reason})")
-    return JudgeReply(id, text, None)
+    # JSON's escapes can spell half a character, as where max_tokens cut one in two.
+    return JudgeReply(id, text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), None)
 
 
 def write_requests(path: str | os.PathLike, requests: Iterable[JudgeRequest], model: str) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -212,17 +213,18 @@ def _read_task(folder: Path, name: str, entry: Mapping, summary: Path) -> TaskRe
             raise UserError(f"{where} has no score of {metric} for {len(items) - len(scored)} of its {len(items)} items; evaluate this task again")  # fmt: skip
         mean = sum(scored) / len(scored) if scored else task_says
         for other in (task_says, mean):
-            if not _same(value, other):
+            if not _same(value, None if other != other else other):
                 raise UserError(
                     f"{where} says {other} for {metric} and {summary} says {value}: they are of different evaluations; evaluate again"
                 )
-    return TaskResult(name, entry.get("category"), metrics, items, content.get("provenance") or {})
+    category = None if entry.get("category") is None else field(entry, "category", str, summary)
+    return TaskResult(name, category, metrics, items, content.get("provenance") or {})
 
 
 def _same(first: float | None, second: float | None) -> bool:
     if first is None or second is None:
         return first is second
-    return first == second or (first != first and second != second) or abs(first - second) <= _CLOSE * max(1, abs(first))  # fmt: skip
+    return abs(first - second) <= _CLOSE * max(1, abs(first))
 
 
 def _item(item: Any, where: Path, place: int) -> Item:
@@ -232,7 +234,10 @@ def _item(item: Any, where: Path, place: int) -> Item:
     texts = {name: field(item, name, str, at) for name in ("input", "prompt", "raw", "prediction", "gold")}  # fmt: skip
     return Item(
         index=field(item, "index", int, at),
-        scores={name: float(score) for name, score in field(item, "scores", dict, at).items()},
+        scores={
+            name: math.nan if score is None else score
+            for name, score in numbers(field(item, "scores", dict, at), at).items()
+        },  # fmt: skip
         compat_prediction=item.get("compat_prediction", texts["prediction"]),
         **texts,
     )
@@ -285,7 +290,7 @@ def number(record: Mapping, name: str, where: Any) -> float | None:
     if not isinstance(record, dict) or name not in record:
         raise UserError(f"{where} has no {name}; it is half-written or of another program: evaluate again")  # fmt: skip
     value = record[name]
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or abs(value) == math.inf):  # fmt: skip
         raise UserError(f"{where} has {name} = {value!r:.60}, which is no number; evaluate again")
     return None if value is None or value != value else float(value)
 

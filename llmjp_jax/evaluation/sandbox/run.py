@@ -80,6 +80,9 @@ def run_code(code: str, tests: str, limits: Limits = Limits()) -> Outcome:
     same in every run. `passed` needs a secret that the process writes only when the last test is done, so that exit
     codes, printed text, `sys.exit(0)` and changed builtins do not pass.
 
+    Files that are removed while they are open no longer count in `disk`: such code holds up to `open_files` times `disk` until it
+    ends. Names and sizes of files elsewhere can be looked up, their contents not.
+
     What remains possible: code and tests share one interpreter, so code made for the purpose can find that secret
     in the interpreter's memory, or return objects that are equal to everything. Such code gets a wrong score for itself; it
     gets no further, as the kernel's filters hold for any machine code. The filters trust the kernel.

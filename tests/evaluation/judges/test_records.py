@@ -63,6 +63,7 @@ def test_ids_that_are_numbers_here_and_text_there_are_the_same(lines):
     [
         ({"question_id": 2, "model_id": "m", "choices": []}, "line 2, has no list of texts"),
         ({"question_id": 2, "model_id": "m", "choices": [{"turns": [None]}]}, "line 2, has no list"),
+        ({"question_id": 2, "model_id": "m", "choices": [{"turns": ["\ud83d"]}]}, "line 2, has no list"),
         ({"question_id": 1, "model_id": "m", "choices": [{"turns": ["b"]}]}, "question 1 a second time"),
         ({"question_id": 2, "model_id": "n", "choices": [{"turns": ["b"]}]}, "answers of m, n"),
     ],

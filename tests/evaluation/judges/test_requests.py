@@ -8,6 +8,7 @@ from llmjp_jax.evaluation.judges.requests import (
     JudgeRequest,
     read_replies,
     reply_line,
+    reply_of,
     write_requests,
 )
 from tests.evaluation.judges.judge_server import completion
@@ -100,6 +101,14 @@ def test_a_line_of_another_form_is_named(tmp_path, text, sentence):
     path.write_text(text.replace("%s", request().custom_id("gpt-4")))
     with pytest.raises(UserError, match=sentence):
         read_replies(path, [request()], "gpt-4")
+
+
+def test_half_a_character_at_a_replys_end_is_written_as_a_replacement():
+    """JSON may spell it by an escape, and no file in UTF-8 can hold it."""
+    body = json.loads(json.dumps(completion("[[A]] 😀\ud83d")))
+    reply = reply_of("a", body)
+    assert reply.text == "[[A]] 😀\ufffd"
+    assert reply_line("a", reply).encode()
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):

@@ -41,6 +41,9 @@ def test_a_run_has_its_tasks_answers_judges_and_safety(run):
     ("summary.json", lambda p: rewrite(p, lambda c: c["tasks"]["jnli"].update(samples=7)), "jnli.json has 30 items and .*says 7"),
     ("summary.json", lambda p: rewrite(p, lambda c: c["tasks"]["jnli"]["metrics"]["exact_match"].update(value=0.9)), "says .* for exact_match and .*says 0.9"),
     ("summary.json", lambda p: rewrite(p, lambda c: c.update(average="high")), "average = 'high', which is no number"),
+    ("summary.json", lambda p: rewrite(p, lambda c: c.update(average=float("inf"))), "average = inf, which is no number"),
+    ("summary.json", lambda p: rewrite(p, lambda c: c["tasks"]["jnli"].update(category=5)), "category = 5, which is no str"),
+    ("tasks/jnli.json", lambda p: rewrite(p, lambda c: c["items"][3]["scores"].update(exact_match="x")), "item 3, has exact_match = 'x'"),
     ("tasks/jnli.json", lambda p: rewrite(p, lambda c: c["items"][3].pop("gold")), "jnli.json, item 3, has no gold"),
     ("tasks/jnli.json", lambda p: rewrite(p, lambda c: c["items"][3].update(index=2)), "two items of one index"),
     ("tasks/jnli.json", lambda p: rewrite(p, lambda c: c["items"][3]["scores"].clear()), "no score of exact_match for 1 of its 30"),
@@ -52,6 +55,20 @@ def test_a_damaged_run_is_one_sentence_that_names_the_file(run, file, damage, sa
     with pytest.raises(UserError, match=said) as caught:
         read_runs([run])
     assert "\n" not in str(caught.value)
+
+
+def test_a_score_that_is_not_a_number_is_one_that_was_not_computed(run):
+    """As of a learned metric on a text that its model has no value for."""
+
+    def spoil(content):
+        content["scores"]["exact_match"]["value"] = float("nan")
+        for item in content["items"]:
+            item["scores"]["exact_match"] = float("nan")
+
+    rewrite(run / "tasks/jnli.json", spoil)
+    rewrite(run / "summary.json", lambda c: c["tasks"]["jnli"]["metrics"]["exact_match"].update(value=float("nan")))  # fmt: skip
+    (read,) = read_runs([run])
+    assert read.tasks["jnli"].metrics["exact_match"].value is None
 
 
 def test_no_run_is_an_error(tmp_path):
