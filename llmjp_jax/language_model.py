@@ -106,12 +106,15 @@ class LanguageModel:
 
     def generate(self, prompts: str | Sequence[str | Sequence[int]], max_new_tokens: int = 64, temperature: float = 0.0, top_p: float = 1.0,
                  top_k: int = 0, repetition_penalty: float = 1.0, seed: int = 0, batch_size: int = 16,
-                 progress: bool = False) -> list[str]:  # fmt: skip
+                 enough: Callable[[str], bool] | None = None, progress: bool = False) -> list[str]:  # fmt: skip
         """What the model writes after each prompt, without the prompt, up to eos or `max_new_tokens`.
 
         Prompts are encoded as text: names of special tokens in them mean nothing; or they are token ids already. The same
         seed gives the same texts, and with another batch_size too. What all prompts begin with is read once a call. See
         `decoding.Sampling` for temperature (0: greedy), top_p, top_k and repetition_penalty.
+
+        Args:
+          enough: asked after every 16 tokens whether the text so far suffices; where it does the model writes no more.
 
         Raises:
           UserError: a number out of range, or a prompt too long for the model.
@@ -130,6 +133,9 @@ class LanguageModel:
             stop_ids=self._stop_ids(),
             seed=seed,
             batch_size=batch_size,
+            enough=None
+            if enough is None
+            else lambda i, new: enough(self._continuation(encoded[i], new)),
             progress=progress,
         )
         return [self._continuation(ids, new) for ids, new in zip(encoded, generated, strict=True)]

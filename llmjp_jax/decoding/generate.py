@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import jax
 import numpy as np
 from flax import nnx
 from tqdm import tqdm
@@ -23,11 +24,16 @@ from llmjp_jax.models import Decoder, disassemble
 from llmjp_jax.models.cache import Prefix, each_layer
 
 _STOP_ID_SLOTS = 8
+_ASKED_EVERY = 16
+
+# (number of a prompt, its new tokens) -> whether they suffice
+Enough = Callable[[int, list[int]], bool]
 
 
 def generate(decoder: Decoder, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, sampling: Sampling | None = None,
              stop_ids: Iterable[int] = (), seed: int = 0, rows: Sequence[int] | None = None,
-             batch_size: int | None = None, progress: bool = False) -> list[list[int]]:  # fmt: skip
+             batch_size: int | None = None, enough: Enough | None = None,
+             progress: bool = False) -> list[list[int]]:  # fmt: skip
     """The new tokens of each prompt, with the stop id that ended it, if one did.
 
     A row depends on its prompt, the seed and its number, never on other rows or on padding. What all prompts begin with, 64
@@ -43,6 +49,8 @@ def generate(decoder: Decoder, prompts: Sequence[Sequence[int]], *, max_new_toke
       batch_size: prompts decoded together, gathered by length; None: all of them. The cache takes
         layers * 2 * kv_heads * head_dim elements for each of batch_size * (longest prompt without what is shared +
         max_new_tokens) tokens.
+      enough: asked after every 16 new tokens, with the number of a prompt and its tokens so far, whether they suffice; a row
+        for which it says so ends there.
       progress: a bar on stderr that counts prompts.
 
     Raises:
@@ -69,12 +77,29 @@ def generate(decoder: Decoder, prompts: Sequence[Sequence[int]], *, max_new_toke
                 size,
                 prefix,
             )
+            for until in range(_ASKED_EVERY, max_new_tokens, _ASKED_EVERY) if enough else ():
+                state = program.advance(state, until, prefix)
+                state = _ended(state, batch, enough)
             state = program.advance(state, max_new_tokens, prefix)
-            tokens, lengths = np.asarray(state["tokens"]), np.asarray(state["lengths"])
-            for row, index in enumerate(batch):
-                results[index] = tokens[row, : lengths[row]].tolist()
+            for index, tokens in zip(batch, _new_tokens(state), strict=False):
+                results[index] = tokens
             bar.update(len(batch))
     return results
+
+
+def _new_tokens(state: State) -> list[list[int]]:
+    tokens, lengths = np.asarray(state["tokens"]), np.asarray(state["lengths"])
+    return [tokens[row, :length].tolist() for row, length in enumerate(lengths)]
+
+
+def _ended(state: State, batch: Sequence[int], enough: Enough) -> State:
+    """The state in which rows that have written enough write no more."""
+    finished = np.array(state["finished"])
+    if finished.all():
+        return state
+    for row, (index, tokens) in enumerate(zip(batch, _new_tokens(state), strict=False)):
+        finished[row] = finished[row] or enough(index, tokens)
+    return state | {"finished": jax.device_put(finished, state["finished"].sharding)}
 
 
 def stream(decoder: Decoder, prompt: Sequence[int], *, max_new_tokens: int, sampling: Sampling | None = None,

@@ -9,6 +9,7 @@ from llmjp_jax.evaluation.metrics import check_compat
 
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _NOTHING = "\u200b\ufeff"  # a zero-width space and a byte order mark: no white space to Python, and nothing to a reader
+_VISIBLE = re.compile(rf"[^\s{_NOTHING}]")
 _FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 # What opens the next part of LLM-jp's prompts, where a model goes on to write one itself.
 _NEXT_PART = re.compile(r"^### ?(?:指示|入力|応答|回答|質問)[:：]", re.MULTILINE)
@@ -33,6 +34,15 @@ def parse_answer(raw: str, compat: str | None = None, *, strip: bool = True) -> 
         return unicodedata.normalize("NFKC", answer.strip() if strip else answer)
     text = _stripped(raw.replace("\r\n", "\n").replace("\r", "\n"))
     return _stripped(unicodedata.normalize("NFKC", _BLANK_LINE.split(text, maxsplit=1)[0]))
+
+
+def answer_is_whole(raw: str) -> bool:
+    """Whether nothing that a model goes on to write can change what `parse_answer` gives, in either version.
+
+    That is so once a blank line has come. Most models go on with a question of their own, up to hundreds of tokens.
+    """
+    visible = _VISIBLE.search(raw)
+    return visible is not None and "\n\n" in raw[visible.start() :]
 
 
 def parse_gold(text: str, compat: str | None = None) -> str:

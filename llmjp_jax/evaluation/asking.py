@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from llmjp_jax.errors import UserError
+from llmjp_jax.evaluation.answers import answer_is_whole
 from llmjp_jax.evaluation.answers_file import AnswersFile
 from llmjp_jax.evaluation.plan import CHAT, PlannedTask, fingerprint
 from llmjp_jax.evaluation.prompts import PromptTemplate
@@ -170,6 +171,7 @@ def ask(
                 [list(prompts[index].ids) for index in part],
                 max_new_tokens=length,
                 batch_size=asking.batch_size,
+                enough=None if task.runs_code else answer_is_whole,
             )
             kept.add({i: {"raw": answer} for i, answer in zip(part, answers, strict=True)})
             bar.update(len(part))

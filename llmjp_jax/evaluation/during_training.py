@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from llmjp_jax.errors import UserError
 from llmjp_jax.evaluation.aggregation import categories
+from llmjp_jax.evaluation.answers import answer_is_whole
 from llmjp_jax.evaluation.asking import Asking, prompts_of
-from llmjp_jax.evaluation.metrics import find_metric
 from llmjp_jax.evaluation.plan import plan_tasks
 from llmjp_jax.evaluation.results import score_answers
 
@@ -48,9 +48,8 @@ class DuringTraining:
     def check(self, model: ModelConfig, vocabulary: Vocabulary) -> None:
         """Raises UserError where a task, a metric or a prompt is wrong."""
         for task in self._planned():
-            for metric in task.metrics:
-                if find_metric(metric).runs_code:
-                    raise UserError(f"{task.name} runs what the model wrote; it is not asked during training, leave it out")  # fmt: skip
+            if task.runs_code:
+                raise UserError(f"{task.name} runs what the model wrote; it is not asked during training, leave it out")  # fmt: skip
             prompts_of(vocabulary, model.max_length, task, self._asking())
 
     def scores(self, decoder: Decoder, vocabulary: Vocabulary) -> dict[str, float]:
@@ -65,6 +64,7 @@ class DuringTraining:
                 [list(prompt.ids) for prompt in prompts],
                 max_new_tokens=self._asking().length_of(task),
                 batch_size=self.batch_size,
+                enough=answer_is_whole,
             )
             for metric, value in score_answers(task, raws).items():
                 found[f"{task.name}_{metric}"] = value

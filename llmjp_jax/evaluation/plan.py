@@ -51,6 +51,11 @@ class PlannedTask:
         return build_prompt(self.file.instruction, chosen, self.file.samples[index].input, template)
 
     @property
+    def runs_code(self) -> bool:
+        """Whether the answers are programs, which a metric runs."""
+        return any(find_metric(metric).runs_code for metric in self.metrics)
+
+    @property
     def golds(self) -> list[str]:
         return [sample.output for sample in self.file.samples]
 

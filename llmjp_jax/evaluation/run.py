@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from llmjp_jax.errors import UserError
 from llmjp_jax.evaluation.asking import Asking, Prompt, ask, model_identity, shortened
-from llmjp_jax.evaluation.metrics import find_metric
 from llmjp_jax.evaluation.offline import read_answers, write_prompts
 from llmjp_jax.evaluation.plan import CHAT, PlannedTask, plan_tasks, template_sha256
 from llmjp_jax.evaluation.prompts import PromptTemplate, build_template, find_template
@@ -101,7 +100,7 @@ def evaluate(
     results = []
     for task in planned:
         prompts, raws = answerer.answers(task)
-        results.append(score_task(task, prompts, raws, origin))
+        results.append(score_task(task, prompts, raws, {**origin, "output_length": asking.length_of(task)}))  # fmt: skip
         write_json(folder / "tasks" / f"{task.name}.json", results[-1])
     found = summary(results, origin, left_out)
     write_json(folder / "summary.json", found)
@@ -115,7 +114,7 @@ def evaluate(
 def _check(planned, template, run_code, model_dir, output_dir, prompts_dir, answers_dir) -> None:
     if template != CHAT:
         find_template(template)
-    code = [task.name for task in planned if any(find_metric(m).runs_code for m in task.metrics)]
+    code = [task.name for task in planned if task.runs_code]
     if code and not run_code and prompts_dir is None:
         raise UserError(
             f"{', '.join(code)} is scored by running what the model wrote; set run_code = True (RUN_CODE in gin) to allow "
@@ -147,7 +146,9 @@ class _Answerer:
         from llmjp_jax.checkpoints import resolved_step
         from llmjp_jax.language_model import LanguageModel
         from llmjp_jax.parallel import make_mesh
+        from llmjp_jax.training.compilation import keep_programs
 
+        keep_programs("auto", folder)
         self.folder, self.name, self.template = folder, str(model_dir), None
         self.step = resolved_step(model_dir, step)
         if asking.template == CHAT:

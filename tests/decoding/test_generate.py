@@ -184,6 +184,23 @@ def test_a_row_ends_with_the_first_stop_id_and_the_others_go_on(decoder, prompts
     assert len({len(tokens) for tokens in stopped}) > 1
 
 
+def test_a_row_that_has_written_enough_ends_at_the_next_question_and_the_others_go_on(
+    decoder, prompts
+):
+    whole = generate(decoder, prompts, max_new_tokens=40)
+    asked = []
+
+    def enough(number, tokens):
+        asked.append((number, len(tokens)))
+        assert tokens == whole[number][: len(tokens)]
+        return number in (1, 3) and len(tokens) >= 20
+
+    found = generate(decoder, prompts, max_new_tokens=40, enough=enough, batch_size=2)
+    assert [len(tokens) for tokens in found] == [40, 32, 40, 32, 40]
+    assert all(one == all_[: len(one)] for one, all_ in zip(found, whole, strict=True))
+    assert sorted(asked) == sorted((n, count) for n in range(5) for count in (16, 32))
+
+
 def test_more_stop_ids_than_slots_all_count(decoder, prompts):
     new = generate(decoder, prompts, max_new_tokens=20, stop_ids=range(100))
     assert [len(tokens) for tokens in new] == [1] * 5

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from llmjp_jax.errors import UserError
-from llmjp_jax.evaluation.answers import parse_answer, parse_code, parse_gold
+from llmjp_jax.evaluation.answers import answer_is_whole, parse_answer, parse_code, parse_gold
 from llmjp_jax.evaluation.metrics import COMPAT
 
 
@@ -94,3 +94,31 @@ def test_code_keeps_its_blank_lines_indents_and_characters(raw, code):
 def test_an_unknown_version_is_refused():
     with pytest.raises(UserError, match="compat = 'llm_jp_eval'"):
         parse_answer("a", "llm_jp_eval")
+
+
+def test_an_answer_that_is_whole_cannot_be_changed_by_what_follows():
+    draw = random.Random(0)
+    alphabet = [
+        "a",
+        "\n",
+        "\n",
+        "\n\n",
+        "\r\n",
+        " ",
+        "\u3000",
+        "\u200b",
+        "\ufeff",
+        "Ａ",
+        "が",
+        "\u3099",
+    ]
+    whole = 0
+    for _ in range(20_000):
+        raw = "".join(draw.choices(alphabet, k=draw.randrange(8)))
+        more = "".join(draw.choices(alphabet, k=draw.randrange(6)))
+        if answer_is_whole(raw):
+            whole += 1
+            assert parse_answer(raw + more) == parse_answer(raw), (raw, more)
+            assert parse_answer(raw + more, COMPAT) == parse_answer(raw, COMPAT), (raw, more)
+    assert whole > 2_000
+    assert not answer_is_whole("\n\nよい") and answer_is_whole("よい\n\n###")

@@ -62,6 +62,7 @@ def test_every_number_says_where_it_comes_from(run, tmp_path, model_dir):
     assert origin["template"] == "llm_jp_eval_1_3" and len(origin["template_sha256"]) == 12
     task = written(tmp_path, "tasks/jnli.json")["provenance"]
     assert task["data_version"] == found["tasks"]["jnli"]["data_version"] and len(task["data_version"]) == 12  # fmt: skip
+    assert task["output_length"] == 6
     assert found["categories"] == {"NLI": found["tasks"]["jnli"]["metrics"]["exact_match"]["value"]}
 
 

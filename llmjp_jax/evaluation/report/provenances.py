@@ -12,7 +12,7 @@ from llmjp_jax.evaluation.report.runs import Run
 # What two runs must share for their scores to mean the same.
 COMPARABLE = {
     "data_version": "data version", "split": "split", "shots": "shots", "samples": "number of samples", "template_sha256": "prompt template",
-    "judge": "judge",
+    "output_length": "longest answer in tokens", "judge": "judge",
 }  # fmt: skip
 
 

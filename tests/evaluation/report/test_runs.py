@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from llmjp_jax.errors import UserError
+from llmjp_jax.evaluation.report.provenances import unlikes_of, warnings_of
 from llmjp_jax.evaluation.report.runs import read_runs
 from tests.evaluation.report.sample_runs import write_run
 
@@ -69,6 +70,15 @@ def test_a_score_that_is_not_a_number_is_one_that_was_not_computed(run):
     rewrite(run / "summary.json", lambda c: c["tasks"]["jnli"]["metrics"]["exact_match"].update(value=float("nan")))  # fmt: skip
     (read,) = read_runs([run])
     assert read.tasks["jnli"].metrics["exact_match"].value is None
+
+
+def test_runs_whose_answers_might_not_be_as_long_are_not_comparable(run, tmp_path):
+    shutil.copytree(run, tmp_path / "short")
+    for folder, length in ((run, 15), (tmp_path / "short", 4)):
+        rewrite(folder / "tasks/jemhopqa.json", lambda c, length=length: c["provenance"].update(output_length=length))  # fmt: skip
+    runs = read_runs([run, f"short={tmp_path / 'short'}"])
+    (said,) = warnings_of(runs, unlikes_of(runs))
+    assert said == "Not comparable: base and short differ in longest answer in tokens (15 and 4) in jemhopqa."  # fmt: skip
 
 
 def test_no_run_is_an_error(tmp_path):
