@@ -24,7 +24,8 @@ def bucket_length(length: int, longest: int) -> int:
 
     300, 513 and 1100 become 320, 640 and 1280.
     """
-    power = max(_SMALLEST_BUCKET, 1 << (length - 1).bit_length())
+    length = max(length, _SMALLEST_BUCKET)
+    power = 1 << (length - 1).bit_length()
     step = power // 8 if power > _POWERS_OF_TWO_UNTIL else power
     return min(-(-length // step) * step, longest)
 

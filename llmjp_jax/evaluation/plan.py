@@ -108,24 +108,29 @@ def plan_tasks(
 
 
 def _names(tasks, root: Path, split: str) -> list[str]:
-    if isinstance(tasks, str) and tasks in ("all", "all-1.4"):
-        return [task.name for task in select_tasks(tasks)]
-    if tasks == "present":
-        found = sorted(path.stem for path in (root / split).glob("*.json"))
-        if not found:
-            raise UserError(f"{root / split} holds no task; make one with tools/prepare_evaluation.py")  # fmt: skip
-        return [name for name in load_tasks() if name in found] + [name for name in found if name not in load_tasks()]  # fmt: skip
-    names = [tasks] if isinstance(tasks, str) else tasks
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+    given = [tasks] if isinstance(tasks, str) else tasks
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
         raise UserError(
             f"tasks = {tasks!r} must be 'all', 'all-1.4', 'present', a name, or a list of names"
         )
-    for name in names:
-        if not any((root / split / f"{name}.json").is_file() for split in SPLITS):
-            find_task(name)
+    names = [name for one in given for name in _meant(one, root, split)]
     if len(set(names)) < len(names) or not names:
         raise UserError(f"tasks = {tasks!r} must name one task or more, each once")
     return names
+
+
+def _meant(name: str, root: Path, split: str) -> list[str]:
+    if name in ("all", "all-1.4"):
+        return [task.name for task in select_tasks(name)]
+    if name == "present":
+        found = sorted(path.stem for path in (root / split).glob("*.json"))
+        if not found:
+            raise UserError(f"{root / split} holds no task; make one with tools/prepare_evaluation.py")  # fmt: skip
+        known = [name for name in load_tasks() if name in found]
+        return known + [name for name in found if name not in known]
+    if not any((root / each / f"{name}.json").is_file() for each in SPLITS):
+        find_task(name)
+    return [name]
 
 
 def _planned(name, path, data_dir, split, shots, samples) -> PlannedTask:

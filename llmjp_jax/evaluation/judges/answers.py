@@ -106,7 +106,7 @@ def _started(output: Path, config: Mapping[str, Any]) -> set[str]:
         if len(whole) < len(content):  # a line that a kill cut short
             os.truncate(output, len(whole))
         if whole:
-            found = json.loads(config_file.read_text()) if config_file.is_file() else {}
+            found = _read_config(config_file)
             other = sorted(key for key in {*found, *config} if found.get(key) != config.get(key))
             if other:
                 raise UserError(
@@ -117,6 +117,18 @@ def _started(output: Path, config: Mapping[str, Any]) -> set[str]:
     with atomic_write(config_file, "w") as file:
         json.dump(config, file, ensure_ascii=False, indent=2)
     return set()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is broken; remove it and the answers that it stands beside")
+    return found
 
 
 def _append(output: Path, records: Sequence[Mapping[str, Any]]) -> None:

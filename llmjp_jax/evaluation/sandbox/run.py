@@ -39,7 +39,7 @@ class Limits:
     """What one run may use.
 
     seconds: wall clock from the first line of the code; CPU time is limited to the same, rounded up.
-    memory, disk, output: bytes of address space, of all files in its folder, and of what it prints.
+    memory, disk, output: bytes of address space, of all files in its folder (of one file an eighth), and of what it prints.
     threads: at the same time. open_files: at the same time.
     """
 
@@ -48,7 +48,7 @@ class Limits:
     disk: int = 16 << 20
     output: int = 1 << 20
     threads: int = 16
-    open_files: int = 64
+    open_files: int = 32
 
     def __post_init__(self):
         smallest = {"seconds": 0, "memory": 64 << 20, "disk": 0, "output": 0, "threads": 1, "open_files": 16}  # fmt: skip
@@ -80,8 +80,8 @@ def run_code(code: str, tests: str, limits: Limits = Limits()) -> Outcome:
     same in every run. `passed` needs a secret that the process writes only when the last test is done, so that exit
     codes, printed text, `sys.exit(0)` and changed builtins do not pass.
 
-    Files that are removed while they are open no longer count in `disk`: such code holds up to `open_files` times `disk` until it
-    ends. Names and sizes of files elsewhere can be looked up, their contents not.
+    Files that are removed while they are open no longer count in `disk`: such code holds up to `open_files` eighths of `disk` until
+    it ends. Names and sizes of files elsewhere can be looked up, their contents not.
 
     What remains possible: code and tests share one interpreter, so code made for the purpose can find that secret
     in the interpreter's memory, or return objects that are equal to everything. Such code gets a wrong score for itself; it
@@ -155,7 +155,8 @@ def _job(code: str, tests: str, limits: Limits) -> tuple[dict, int | None]:
         "limits": {
             "RLIMIT_CPU": int(cpu_seconds),
             "RLIMIT_AS": limits.memory,
-            "RLIMIT_FSIZE": limits.disk,
+            # What is removed while it is open no longer counts in `disk`; this bounds it, with `open_files`.
+            "RLIMIT_FSIZE": limits.disk // 8,
             "RLIMIT_NOFILE": limits.open_files,
             "RLIMIT_STACK": 8 << 20,
             "RLIMIT_CORE": 0,

@@ -146,7 +146,7 @@ def test_endless_output_is_stopped_and_kept_only_in_part():
 
 FULL = {
     "File too large": "with open('big', 'wb') as file:\n    for _ in range(100): file.write(bytes(1_000_000)); file.flush()",
-    "its files took more than 4194304 bytes": "import time\nfor i in range(100): open(str(i), 'wb').write(bytes(1_000_000))\ntime.sleep(0.5)",
+    "its files took more than 4194304 bytes": "import time\nfor i in range(100): open(str(i), 'wb').write(bytes(400_000))\ntime.sleep(0.5)",
     "it made more than 1000 files": "import time\nfor i in range(1500): open(str(i), 'w').close()\ntime.sleep(0.5)",
 }  # fmt: skip
 
