@@ -161,12 +161,14 @@ def _read_folder(path: Path, judged: Mapping[str, Judged]) -> Run:
     for name in ("provenance", "tasks", "categories", "compat"):
         field(summary, name, dict, where)
     notices = [f"Left out: {sentence}" for sentence in summary.get("left_out") or ()]
-    tasks = {}
+    tasks, shortened = {}, []
     for name in summary["tasks"]:
         entry = field(summary["tasks"], name, dict, where)
         tasks[name] = _read_task(path, name, entry, where)
-        if shortened := entry.get("shortened"):
-            notices.append(f"{shortened} prompts of {name} were too long and lost shots or their start.")  # fmt: skip
+        if entry.get("shortened"):
+            shortened.append(f"{name} ({entry['shortened']} of {entry['samples']})")
+    if shortened:
+        notices.append(f"Prompts that were too long and lost shots or their start: {', '.join(shortened)}.")  # fmt: skip
     compat, provenance = summary["compat"], dict(summary["provenance"])
     if provenance.get("data_version") is None:
         provenance["data_version"] = _version_of(tasks)
