@@ -44,7 +44,7 @@ def declared(
         (OptimizerConfig, "clip_norm", None, "a number"),
         (train, "model", "tiny", "a ModelConfig"),
         (train, "mesh", 4, "a MeshConfig or None"),
-        (train, "total_steps", 1e3, "a whole number"),
+        (train, "batch_size", 1e3, "a whole number"),
     ],
 )
 def test_a_value_is_held_against_the_annotation(function, name, value, words):

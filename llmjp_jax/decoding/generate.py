@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import jax
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from llmjp_jax.decoding.loop import State, advance, prefill, read_prefix
@@ -88,13 +89,20 @@ def generate(decoder: Decoder, prompts: Sequence[Sequence[int]], *, max_new_toke
 
 
 def _new_tokens(state: State) -> list[list[int]]:
-    tokens, lengths = np.asarray(state["tokens"]), np.asarray(state["lengths"])
+    tokens, lengths = _fetched(state["tokens"]), _fetched(state["lengths"])
     return [tokens[row, :length].tolist() for row, length in enumerate(lengths)]
+
+
+def _fetched(array: jax.Array) -> np.ndarray:
+    """The whole array; of one that several processes hold, by an exchange in which all of them take part."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    return multihost_utils.process_allgather(array, tiled=True)
 
 
 def _ended(state: State, batch: Sequence[int], enough: Enough) -> State:
     """The state in which rows that have written enough write no more."""
-    finished = np.array(state["finished"])
+    finished = _fetched(state["finished"]).copy()
     if finished.all():
         return state
     for row, (index, tokens) in enumerate(zip(batch, _new_tokens(state), strict=False)):

@@ -1,6 +1,7 @@
 """Tasks asked while a model is trained: scores in the stream of the losses, the same as a later evaluation's."""
 
 import json
+import sys
 
 import pytest
 
@@ -10,6 +11,7 @@ from llmjp_jax.models import ModelConfig
 from llmjp_jax.parallel import MeshConfig
 from llmjp_jax.training import EvaluationConfig, OptimizerConfig, train
 from tests.evaluation.conftest import make_some_right
+from tests.faults.test_processes import run_together
 
 MODEL = dict(vocab_size=400, layers=2, embed=32, heads=4, kv_heads=2, mlp=64, max_length=512, position="rope",
              norm="rmsnorm", activation="swiglu", bias=False, tied_embeddings=False)  # fmt: skip
@@ -45,6 +47,59 @@ def test_scores_stand_in_the_metrics_at_the_chosen_steps_and_the_last(run, tmp_p
         for metric, found in task["metrics"].items():
             assert again[1]["tasks"][f"{name}_{metric}"] == pytest.approx(found["value"], abs=1e-9)
     assert run("again", mesh=mesh) == again, "a run that is done asked once more"
+
+
+GIN = """
+from __gin__ import dynamic_registration
+from llmjp_jax import evaluation
+from llmjp_jax import models
+from llmjp_jax import parallel
+from llmjp_jax import training
+include 'gin_configs/runs/pretrain.gin'
+include 'gin_configs/models/tiny.gin'
+include 'gin_configs/hardware/cpu.gin'
+models.ModelConfig.vocab_size = 400
+models.ModelConfig.layers = 2
+models.ModelConfig.unroll = 1
+models.ModelConfig.embed = 32
+models.ModelConfig.heads = 4
+models.ModelConfig.mlp = 64
+models.ModelConfig.max_length = 512
+MIXTURE_OR_TASK_NAME = 'tiny'
+TRAIN_STEPS = 4
+BATCH_SIZE = 8
+SEQUENCE_LENGTH = 32
+training.OptimizerConfig.learning_rate = 1e-2
+training.OptimizerConfig.final_learning_rate = 1e-3
+training.OptimizerConfig.warmup_steps = 2
+parallel.MeshConfig.fsdp = 2
+training.EvaluationConfig.tasks = @evaluation.DuringTraining()
+evaluation.DuringTraining.tasks = ('jnli', 'toy')
+evaluation.DuringTraining.shots = 1
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_ask_together_and_score_as_one(tmp_path, tiny_cache, tiny_vocabulary, data_dir):  # fmt: skip
+    gin_file = tmp_path / "run.gin"
+    gin_file.write_text(GIN)
+
+    def run(name, processes):
+        arguments = [
+            sys.executable, "-m", "llmjp_jax.train", f"--gin_file={gin_file}", f"--gin.MODEL_DIR={tmp_path / name}",
+            f"--gin.CACHE_DIR={tiny_cache}", f"--gin.VOCABULARY={tiny_vocabulary}",
+            f"--gin.evaluation.DuringTraining.data_dir={data_dir}",
+        ]  # fmt: skip
+        run_together(arguments, processes, devices=2 // processes)
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return [record["tasks"] for record in map(json.loads, lines) if "tasks" in record]
+
+    run("first", 1)
+    given = dict(data_dir=str(data_dir), tasks=("jnli", "toy"), shots=1)
+    evaluate(**given, model_dir=str(tmp_path / "first"), output_dir=str(tmp_path / "out"))
+    make_some_right(data_dir, tmp_path / "out")
+    two, one = run("two", 2), run("one", 1)
+    assert two == one and one[0]["jnli_exact_match"] >= 0.6
 
 
 def test_a_mistake_is_found_before_the_first_step(run, tmp_path):

@@ -124,4 +124,6 @@ def test_what_was_left_out_or_cut_is_said(run):
 
     rewrite(run / "summary.json", change)
     notices = read_runs([run])[0].notices
-    assert "mmluen.json is missing" in notices[0] and re.search(r"lost shots or their start: jnli \(4 of \d+\)", notices[1])
+    assert "mmluen.json is missing" in notices[0] and re.search(
+        r"lost shots or their start: jnli \(4 of \d+\)", notices[1]
+    )
