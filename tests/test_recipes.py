@@ -335,8 +335,9 @@ def small_slice(generation: str) -> jax.sharding.Mesh:
 def test_the_table_of_recipes_names_each_one_with_its_data():
     table = (CONFIGS / "README.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith("| ") and ".gin`" in line]
-    assert len(rows) == len(RECIPES) + len(CORPORA_AND_TOKENIZERS) + len(TUNED)
-    for name in CORPORA_AND_TOKENIZERS:
+    others = [*CORPORA_AND_TOKENIZERS, *EVALUATIONS, "runs/eval", "quickstart_eval"]
+    assert len(rows) == len(RECIPES) + len(others) + len(TUNED)
+    for name in others:
         assert any(f"`{name}.gin`" in row for row in rows), name
     for name in RECIPES:
         (row,) = [row for row in rows if f"`{name}.gin`" in row]
