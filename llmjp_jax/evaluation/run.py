@@ -19,6 +19,7 @@ from llmjp_jax.evaluation.results import (
     summary,
     write_json,
 )
+from llmjp_jax.files import atomic_write
 
 if TYPE_CHECKING:
     from llmjp_jax.parallel import MeshConfig
@@ -106,7 +107,8 @@ def evaluate(
     write_json(folder / "summary.json", found)
     write_json(folder / "results.json", _llm_jp_eval(planned, results, template, origin, settings))
     if operative_config is not None:
-        (folder / "operative.gin").write_text(operative_config, encoding="utf-8")
+        with atomic_write(folder / "operative.gin", "w") as file:
+            file.write(operative_config)
     _say(table(found))
     return found
 
@@ -148,7 +150,9 @@ class _Answerer:
         from llmjp_jax.parallel import make_mesh
         from llmjp_jax.training.compilation import keep_programs
 
-        keep_programs("auto", folder)
+        trouble = keep_programs("auto", folder)
+        if trouble:
+            _say(trouble)
         self.folder, self.name, self.template = folder, str(model_dir), None
         self.step = resolved_step(model_dir, step)
         if asking.template == CHAT:
