@@ -125,6 +125,16 @@ def mixture_names() -> list[str]:
     return list(_all_mixtures())
 
 
+def task_licences() -> dict[str, str]:
+    """The licence of every subset that names one, by the names of its Tasks."""
+    return {
+        mixture.task(name): subset.licence
+        for mixture in _all_mixtures().values()
+        for name, subset in mixture.subsets.items()
+        if subset.licence
+    }
+
+
 def describe(mixture: Mixture) -> str:
     """A table of a mixture: each subset's share, epochs, licence and source."""
     total = sum(mixture.weights.values())
