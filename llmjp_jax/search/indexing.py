@@ -158,8 +158,8 @@ def _jobs(
     decode = decode or not has_source_text(store)
     starts, jobs, first = store.document_starts, [], 0
     while first < len(store):
-        last = starts.document_of(min(int(starts[first]) + shard_tokens, store.num_tokens - 1))
-        stop = len(store) if starts[last + 1] == store.num_tokens else max(first + 1, last)
+        end = int(starts[first]) + shard_tokens
+        stop = len(store) if end >= store.num_tokens else max(first + 1, starts.document_of(end))
         jobs.append(
             ShardJob(
                 str(folder),
