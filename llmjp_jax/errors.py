@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import select
 import sys
 from collections.abc import Iterator
 
@@ -45,17 +47,32 @@ def place_error(error: OSError) -> str | None:
 def exit_on_user_error() -> Iterator[None]:
     """Ends the process with `error: ...` and exit code 2 when the body raises a `UserError`.
 
-    Full, read-only and forbidden folders count as mistakes of the same kind. Anything else passes through.
+    Full, read-only and forbidden folders count as mistakes of the same kind; a reader of the output that has enough, such as
+    `head`, ends the process silently. Anything else passes through.
     """
     try:
         yield
     except UserError as error:
         _fail(str(error))
+    except BrokenPipeError:
+        if not _output_is_closed():
+            raise
+        sys.exit(1)
     except OSError as error:
         sentence = place_error(error)
         if sentence is None:
             raise
         _fail(sentence)
+
+
+def _output_is_closed() -> bool:
+    """Whether nobody reads standard output any more; what is left of it is then thrown away, not tried again at the end."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _fail(sentence: str) -> None:
