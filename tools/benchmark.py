@@ -12,6 +12,8 @@
   python tools/benchmark.py corpus
   python tools/benchmark.py corpus_growth --documents=10000,100000,1000000
   python tools/benchmark.py tokenizer --tokenizer=tokenizer.model --inputs train.jsonl
+  python tools/benchmark.py search --index=index --clients=8
+  python tools/benchmark.py search_growth --index=index --documents=10000,100000,1000000
 
 `train` takes the flags of `python -m llmjp_jax.train` and times its compiled step on random tokens; no data, vocabulary
 or MODEL_DIR is needed. The peer is Hugging Face transformers' model of the same shape under torch.compile, with SDPA
@@ -20,7 +22,8 @@ PyTorch DataLoader over the same store. `compile` times tracing and compilation 
 `sft` times passes over examples, packed and padded, tuned in full and by LoRA, beside transformers and peft.
 `decode` times greedy answers to prompts that share their beginning, beside transformers' `generate`.
 `corpus` passes web pages through corpus v1's steps on one core, beside HojiChar's own classes; `corpus_growth` builds whole corpora of growing
-size. `tokenizer` times the re-estimation of scores (EM), beside plain Python.
+size. `tokenizer` times the re-estimation of scores (EM), beside plain Python. `search` asks the server of corpus search for what stands in an
+index, beside a look at all of its text; `search_growth` does so with corpora of growing size, and times their indexing.
 docs/benchmarks.md has what was measured.
 """
 
@@ -54,7 +57,8 @@ def _check(options: argparse.Namespace, gin_flags: list[str]) -> None:
     for name, value in vars(options).items():
         if type(value) is int and value < (0 if name == "shared" else 1):
             raise UserError(f"--{name}={value} must be at least {0 if name == 'shared' else 1}")
-    if options.command in ("inputs", "decode", "corpus_growth", "tokenizer") and gin_flags:
+    without_gin = ("inputs", "decode", "corpus_growth", "tokenizer", "search", "search_growth")
+    if options.command in without_gin and gin_flags:
         raise UserError(f"unknown flag {gin_flags[0]}; --help lists the flags")
     threads, cores = getattr(options, "threads", 1), len(os.sched_getaffinity(0))
     if threads > cores:
@@ -90,6 +94,10 @@ def _measure(options: argparse.Namespace, gin_flags: list[str]) -> dict:
         from tools.benchmark_tokenizer import measure_tokenizer
 
         return measure_tokenizer(options)
+    if options.command.startswith("search"):
+        from tools.benchmark_search import measure_search, measure_search_growth
+
+        return (measure_search if options.command == "search" else measure_search_growth)(options)
     from tools.benchmark_inputs import measure_inputs
 
     return measure_inputs(options)
@@ -109,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     _decode_flags(commands)
     _corpus_flags(commands)
     _tokenizer_flags(commands)
+    _search_flags(commands)
     for command in commands.choices.values():
         command.add_argument(
             "--commit", metavar="HASH", help="of the code, where it lies outside a git clone"
@@ -248,6 +257,29 @@ def _tokenizer_flags(commands) -> None:
     add("--plain_megabytes", type=float, default=0.5, metavar="MB", help="for plain Python (0.5)")
     add("--rounds", type=int, default=3, metavar="N", help="turns that each side gets (3)")
     _threads(add)
+
+
+def _search_flags(commands) -> None:
+    search = commands.add_parser(
+        "search",
+        help="queries of the training corpus",
+        description="Times queries of an index over HTTP, by one client and by several at once, beside a look at all of its text.",
+        allow_abbrev=False,
+    )
+    growth = commands.add_parser(
+        "search_growth",
+        help="indexes of growing corpora",
+        description="Makes corpora of the sentences of an index, indexes each, and times queries of it.",
+        allow_abbrev=False,
+    )
+    growth.add_argument("--documents", type=_whole_numbers, default=(10_000, 100_000, 1_000_000), metavar="N,...",
+        help="numbers of documents (10000,100000,1000000)")  # fmt: skip
+    for command in (search, growth):
+        add = command.add_argument
+        add("--index", required=True, metavar="DIR", help="made by tools/search_corpus.py index")
+        add("--queries", type=int, default=3000, metavar="N", help="how many are asked (3000)")
+        add("--clients", type=int, default=8, metavar="N", help="that ask at a time (8)")
+        add("--no_peer", action="store_true", help="measure ours alone")
 
 
 def _threads(add) -> None:

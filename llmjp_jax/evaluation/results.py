@@ -114,6 +114,8 @@ def _items(task, prompts, raws) -> list[dict[str, Any]]:
         compat = None if code else parse_gold(sample.output, COMPAT)
         if compat is not None and compat != item["gold"]:
             item["compat_gold"] = compat
+        if sample.output != item["gold"]:
+            item["output"] = sample.output  # as its file has it
         if prompt.shots < len(task.shots) or prompt.cut:
             item["shortened"] = {"shots": prompt.shots, "cut_tokens": prompt.cut}
         items.append(item)

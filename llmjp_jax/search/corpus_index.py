@@ -23,7 +23,7 @@ from llmjp_jax.errors import UserError
 from llmjp_jax.search.folder import SHARDS, TOKENIZER, Contents, StoreInfo
 from llmjp_jax.search.results import Counts, DocumentId, Hit, IndexedDocument, Results, Where
 from llmjp_jax.search.scanning import Found
-from llmjp_jax.search.shard import Shard
+from llmjp_jax.search.shard import Shard, utf8
 from llmjp_jax.search.terms import word_terms
 from llmjp_jax.search.texts import licence_of
 from llmjp_jax.tokenizer import Vocabulary, load_vocabulary
@@ -79,7 +79,7 @@ class CorpusIndex:
         needle = _checked_text(text)
         return self._find(
             where, limit, offset, lambda shard: shard.find_text(needle),
-            lambda shard, row, start: _text_context(shard, row, start, needle, context),
+            lambda shard, row: _text_context(shard, row, needle, context),
         )  # fmt: skip
 
     def find_tokens(
@@ -105,28 +105,28 @@ class CorpusIndex:
         needle = _checked_ids(ids)
         return self._find(
             where, limit, offset, lambda shard: shard.find_ids(needle),
-            lambda shard, row, start: self._token_context(shard, row, start, len(needle), context),
+            lambda shard, row: self._token_context(shard, row, needle, context),
         )  # fmt: skip
 
     def count_text(self, text: str, where: Where = Where()) -> Counts:
         """In how many documents a text stands, and how often."""
         needle = _checked_text(text)
-        return _total(_counts(shard.find_text(needle)) for _, shard in self._chosen(where))
+        return _total(_counts(shard.find_text(needle)) for _, shard in self.chosen(where))
 
     def count_tokens(self, ids: Iterable[int], where: Where = Where()) -> Counts:
         """In how many documents token ids stand in a row, and how often."""
         needle = _checked_ids(ids)
-        return _total(_counts(shard.find_ids(needle)) for _, shard in self._chosen(where))
+        return _total(_counts(shard.find_ids(needle)) for _, shard in self.chosen(where))
 
     def contains_text(self, text: str, where: Where = Where()) -> bool:
         """Whether a text stands in any document."""
         needle = _checked_text(text)
-        return any(len(shard.find_text(needle).rows) for _, shard in self._chosen(where))
+        return any(len(shard.find_text(needle).rows) for _, shard in self.chosen(where))
 
     def contains_tokens(self, ids: Iterable[int], where: Where = Where()) -> bool:
         """Whether token ids stand in a row in any document."""
         needle = _checked_ids(ids)
-        return any(len(shard.find_ids(needle).rows) for _, shard in self._chosen(where))
+        return any(len(shard.find_ids(needle).rows) for _, shard in self.chosen(where))
 
     def rank(self, text: str, where: Where = Where(), limit: int = 10, offset: int = 0) -> Results:
         """The documents with the words of a text, the best first by BM25; the 64 rarest words of each part count.
@@ -136,7 +136,7 @@ class CorpusIndex:
         """
         begin, terms = time.perf_counter(), word_terms(_checked_text(text))
         by_store, best = {}, []
-        for store, shard in self._chosen(where):
+        for store, shard in self.chosen(where):
             count, found = shard.rank(terms, offset + limit)
             before = by_store.get(store, Counts(0, 0))
             by_store[store] = Counts(before.documents + count, 0)
@@ -194,16 +194,14 @@ class CorpusIndex:
     ) -> Results:
         begin = time.perf_counter()
         by_store: dict[Store, Counts] = {}
-        chosen: list[tuple[Store, Shard, int, int, int]] = []
+        chosen: list[tuple[Store, Shard, int, int]] = []
         passed = 0
-        for store, shard in self._chosen(where):
+        for store, shard in self.chosen(where):
             found = find(shard)
             by_store[store] = _total([by_store.get(store, Counts(0, 0)), _counts(found)])
             low, high = max(0, offset - passed), max(0, offset + limit - passed)
-            for row, count, start in zip(
-                *(array[low:high].tolist() for array in found), strict=True
-            ):
-                chosen.append((store, shard, row, count, start))
+            some = (array[low:high].tolist() for array in found)
+            chosen += [(store, shard, *one) for one in zip(*some, strict=True)]
             passed += len(found.rows)
         hits = tuple(self._hit(*one, context) for one in chosen)
         return Results(
@@ -213,21 +211,20 @@ class CorpusIndex:
             seconds=time.perf_counter() - begin,
         )
 
-    def _hit(
-        self, store: Store, shard: Shard, row: int, count: int, start: int, context: Callable
-    ) -> Hit:
+    def _hit(self, store: Store, shard: Shard, row: int, count: int, context: Callable) -> Hit:
         id = DocumentId(*store, shard.first + row)
         _, source, licence = self._origin(id, shard, row)
-        start, before, match, after = context(shard, row, start)
+        start, before, match, after = context(shard, row)
         return Hit(
             document=id, start=start, occurrences=count, before=before, match=match, after=after,
             source=source, licence=licence,
         )  # fmt: skip
 
     def _token_context(
-        self, shard: Shard, row: int, start: int, size: int, context: int
+        self, shard: Shard, row: int, needle: np.ndarray, context: int
     ) -> tuple[int, str, str, str]:
-        """Text around token ids. Pieces of a character that is cut into bytes show as U+FFFD at the edges."""
+        """Where a match begins, and the text around it; pieces of a character that is cut into bytes show as U+FFFD."""
+        start, size = shard.ids.first(needle, row), len(needle)
         ids = shard.ids.document(row)[max(0, start - context) : start + size + context].tolist()
         lead = min(start, context)
         decode = self.vocabulary.decode
@@ -263,7 +260,12 @@ class CorpusIndex:
         )
         raise UserError(f"the index {self.folder} has no document {id}; {there}")
 
-    def _chosen(self, where: Where) -> list[tuple[Store, Shard]]:
+    def chosen(self, where: Where = Where()) -> list[tuple[Store, Shard]]:
+        """The parts of the stores that `where` names, in order.
+
+        Raises:
+          UserError: it names a subset or split that is not there.
+        """
         for wanted, place, what in ((where.subsets, 0, "subset"), (where.splits, 1, "split")):
             for name in wanted or ():
                 if all(store[place] != name for store in self.stores):
@@ -282,13 +284,13 @@ class CorpusIndex:
         return ", ".join("/".join(store) for store in self.stores)
 
 
-def _text_context(
-    shard: Shard, row: int, start: int, needle: str, context: int
-) -> tuple[int, str, str, str]:
+def _text_context(shard: Shard, row: int, needle: str, context: int) -> tuple[int, str, str, str]:
     """Where in characters a match begins, and the text around it."""
+    start = shard.text.first(utf8(needle), row)
     text = shard.text.document(row).tobytes()
-    before, after = text[:start].decode(), text[start + len(needle.encode()) :]
-    return len(before), before[max(0, len(before) - context) :], needle, after[: 4 * context].decode(errors="ignore")[:context]  # fmt: skip
+    before, end = text[:start].decode(), start + len(needle.encode())
+    after = text[end : end + 4 * context].decode(errors="ignore")[:context]
+    return len(before), before[max(0, len(before) - context) :], needle, after
 
 
 def _checked_text(text: str) -> str:

@@ -18,6 +18,8 @@ _PHRASE_TERMS = 8
 _SAMPLED_TERMS = 64  # of a long needle: so many are asked how rare they are
 # Fetching a candidate takes as long as scanning so many units: with more candidates than this allows, all is scanned.
 _UNITS_PER_CANDIDATE = 2_000
+# So many units are scanned while a phrase query goes past one document with its rarest term.
+_UNITS_PER_POSTING = 300
 _FEW = 200  # candidates that are always fetched
 _RANKED_WORDS = 64
 
@@ -51,16 +53,15 @@ class Shard:
 
     def find_ids(self, ids: np.ndarray) -> Found:
         """The documents with these token ids in a row: int64 [tokens], at least one."""
-        candidates = self._phrase("ids", id_terms(ids.tolist()), self.ids)
-        return self.ids.find(ids, candidates)
+        return self.ids.find(ids, self._phrase("ids", id_terms(ids.tolist()), self.ids))
 
     def find_text(self, text: str) -> Found:
-        """The documents with a text of at least one character; its places are counted in bytes."""
+        """The documents with a text of at least one character."""
         if len(text) == 1:
             candidates = self._character(text)
         else:
             candidates = self._phrase("chars", char_terms(text, whole=False), self.text)
-        return self.text.find(np.frombuffer(text.encode(), np.uint8).astype(np.int64), candidates)
+        return self.text.find(utf8(text), candidates)
 
     def rank(self, terms: Sequence[str], limit: int) -> tuple[int, list[tuple[float, int]]]:
         """How many documents have a word of `terms`, and the best of them as (BM25, row)."""
@@ -109,6 +110,8 @@ class Shard:
         phrase = list(terms[first : first + _PHRASE_TERMS])
         if not rarity[rarest]:
             return np.zeros(0, np.int64)
+        if rarity[rarest] * _UNITS_PER_POSTING > len(stream.units):
+            return None
         if len(phrase) == 1:
             query = tantivy.Query.term_query(self._schema, field, phrase[0])
         else:
@@ -134,6 +137,11 @@ class Shard:
             return None
         rows = self._searcher.fast_field_values("row", [address for _, address in found.hits])
         return np.sort(np.array(rows, np.int64))
+
+
+def utf8(text: str) -> np.ndarray:
+    """A text as units of `Shard.text`: int64 [bytes]."""
+    return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
 
 
 def _stream(stem: Path, dtype: np.dtype | type, documents: int) -> Stream:

@@ -13,6 +13,14 @@ def stream_of(documents) -> Stream:
     return Stream(units, starts, np.bincount(units, minlength=5).astype(np.int64))
 
 
+def looked_up(stream, needle, rows=None) -> list[tuple[int, int, int]]:
+    found = stream.find(needle, rows)
+    return [
+        (row, count, stream.first(needle, row))
+        for row, count in zip(found.rows.tolist(), found.counts.tolist(), strict=True)
+    ]
+
+
 def by_looking(documents, needle) -> list[tuple[int, int, int]]:
     """(row, count, first) of each document that has the needle."""
     found = []
@@ -29,6 +37,8 @@ def test_finding_equals_looking(monkeypatch, small_chunks, long_documents):
     if small_chunks:
         monkeypatch.setattr(scanning, "_CHUNK", 7)
         monkeypatch.setattr(scanning, "_ONE_BY_ONE", 1)
+        monkeypatch.setattr(scanning, "_RARE", 4)
+        monkeypatch.setattr(scanning, "_TOGETHER", 2)
     monkeypatch.setattr(scanning, "_LONG", 3 if long_documents else 7)
     draw, ways = np.random.default_rng(0), set()
     for _ in range(600):
@@ -36,12 +46,11 @@ def test_finding_equals_looking(monkeypatch, small_chunks, long_documents):
         stream = stream_of(documents)
         needle = draw.integers(0, 4, draw.integers(1, 5))
         expected = by_looking(documents, needle)
-        assert list(zip(*(a.tolist() for a in stream.find(needle)), strict=True)) == expected
+        assert looked_up(stream, needle) == expected
         rows = np.flatnonzero(draw.random(len(documents)) < draw.choice([0.05, 0.2, 0.9]))
         among = [one for one in expected if one[0] in rows]
-        found = stream.find(needle, rows)
         if set(rows) >= {row for row, *_ in expected}:  # candidates hold all that there is
-            assert list(zip(*(a.tolist() for a in found), strict=True)) == among
+            assert looked_up(stream, needle, rows) == among
         ways.add(
             len(rows)
             and int(stream.starts[rows + 1].sum() - stream.starts[rows].sum()) * 4
@@ -50,11 +59,5 @@ def test_finding_equals_looking(monkeypatch, small_chunks, long_documents):
     assert ways == {0, True}
 
 
-def test_the_rarest_unit_leads_the_search():
-    stream = stream_of([[1, 1, 1, 2, 1, 1], [1, 1, 3]])
-    assert stream.rarest(np.array([1, 1, 2])) == (2, 1)
-    assert stream.rarest(np.array([1, 99])) == (1, 0)
-
-
 def test_nothing_is_found_in_nothing():
-    assert [len(part) for part in stream_of([[], []]).find(np.array([1]))] == [0, 0, 0]
+    assert [len(part) for part in stream_of([[], []]).find(np.array([1]))] == [0, 0]

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmjp_jax.evaluation.aggregation import AVERAGE
-from llmjp_jax.evaluation.report import judging
+from llmjp_jax.evaluation.report import contamination_findings, judging
 from llmjp_jax.evaluation.report.bootstrap import LEVEL, RESAMPLES, SEED, Interval
 from llmjp_jax.evaluation.report.comparison import Difference, adjust
+from llmjp_jax.evaluation.report.contamination_findings import ContaminatedTask, contaminated_tasks
 from llmjp_jax.evaluation.report.measuring import (
     Differences,
     Measurement,
@@ -26,17 +27,8 @@ from llmjp_jax.evaluation.report.provenances import in_words, unlike, unlikes_of
 from llmjp_jax.evaluation.report.runs import JUDGES, SAFETY, Run
 
 FORMAT = 1
-CATEGORIES = (
-    "EL",
-    "FA",
-    "HE",
-    "MC",
-    "MR",
-    "MT",
-    "NLI",
-    "QA",
-    "RC",
-)  # the order of the paper's Table 10
+# In the order of the paper's Table 10.
+CATEGORIES = ("EL", "FA", "HE", "MC", "MR", "MT", "NLI", "QA", "RC")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +41,7 @@ class Cell:
       difference: from the first run; None where there is none to name.
       complete: for categories: every task of llm-jp-eval 1.3 that belongs in it was scored, so that the paper's compares.
       provenance: what the number was measured with.
+      not_clean: how many of the items stand in a training corpus, in part or whole; None where that was not looked up.
     """
 
     value: float | None
@@ -59,6 +52,7 @@ class Cell:
     difference: Difference | None = None
     complete: bool = True
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    not_clean: int | None = None
 
     @property
     def differs(self) -> bool:
@@ -128,6 +122,7 @@ class Findings:
       warnings: sentences for the top of the report.
       unlike: for each run in words what it does not share with the first, such as 'shots, samples'; empty where nothing.
       categories: the average first; tasks: a row a metric. judged: judges and safety tests.
+      contamination: of each run, the tasks that were checked against a corpus.
     """
 
     runs: tuple[Run, ...]
@@ -137,6 +132,7 @@ class Findings:
     tasks: tuple[Row, ...]
     paper: Paper | None
     judged: tuple[JudgedFindings, ...]
+    contamination: tuple[tuple[ContaminatedTask, ...], ...]
 
     @property
     def metric_notes(self) -> dict[str, str]:
@@ -174,6 +170,7 @@ def find(runs: Sequence[Run], paper: Sequence[str] | None = None, progress: bool
         tasks=_task_rows(runs, measured, compared),
         paper=_paper(load_paper()["llm_jp_eval"], categories, chosen, "compat") if categories else None,
         judged=tuple(_judged(kind, runs, chosen) for kind in (*JUDGES, *SAFETY) if any(kind in run.judged for run in runs)),
+        contamination=tuple(contaminated_tasks(run, one) for run, one in zip(runs, measured, strict=True)),
     )  # fmt: skip
 
 
@@ -203,6 +200,7 @@ def _task_rows(runs: Sequence[Run], measured: Sequence[Measurement], compared: S
             result and metric in result.metrics and _cell(
                 one.tasks["value"].get(key), one.tasks["compat"].get(key), samples=len(result.items),
                 difference=found.get(key), provenance={**run.provenance, **result.provenance},
+                not_clean=run.contamination and run.contamination.not_clean(task, [item.index for item in result.items]),
             ) or None
             for run, result, one, found in zip(runs, results, measured, adjusted, strict=True)
         )  # fmt: skip
@@ -341,4 +339,5 @@ def as_json(findings: Findings) -> dict[str, Any]:
              "provenances": found.provenances, "unlike": found.unlike, "paper": paper(found.paper)}
             for found in findings.judged
         ],
+        "contamination": [contamination_findings.as_json(run, tasks) for run, tasks in zip(findings.runs, findings.contamination, strict=True)],
     }  # fmt: skip

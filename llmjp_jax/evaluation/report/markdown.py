@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from llmjp_jax.corpus.pipeline.report_elements import printable
-from llmjp_jax.evaluation.report import words
+from llmjp_jax.evaluation.report import contamination_section, words
 from llmjp_jax.evaluation.report.findings import Cell, Findings, JudgedFindings, Paper, Row
 from llmjp_jax.evaluation.report.paper import paper_models
 from llmjp_jax.evaluation.report.runs import JUDGES, SAFETY
@@ -29,7 +29,8 @@ def number(cell: Cell | None, digits: int, compat: bool = True) -> str:
     ends = words.interval(cell.interval, digits)
     compat_words = words.compat(cell, digits) if compat and cell.differs else ""
     other = f" ({compat_words})" if compat_words else ""
-    return words.score(cell.value, digits) + (f" {sign}" if sign else "") + (f" [{ends}]" if ends else "") + other  # fmt: skip
+    contaminated = words.not_clean(cell)
+    return words.score(cell.value, digits) + (f" {sign}" if sign else "") + (f" [{ends}]" if ends else "") + other + (f" {contaminated}" if contaminated else "")  # fmt: skip
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -49,6 +50,8 @@ def markdown(findings: Findings, samples: int = EACH) -> str:
         parts += ["## Categories", *_categories(findings, names)]
     if findings.tasks:
         parts += ["## Tasks", *_tasks(findings, names)]
+    if any(findings.contamination):
+        parts += ["## Contamination", *_contamination(findings, names)]
     for heading, kinds in (("Judges", JUDGES), ("Safety", SAFETY)):
         if found := findings.of(kinds):
             parts += [f"## {heading}", *(part for one in found for part in _judged(findings, one, names))]  # fmt: skip
@@ -116,6 +119,22 @@ def _tasks(findings: Findings, names: Sequence[str]) -> list[str]:
     if noted:
         parts.append("\n".join(f"- `{metric}`: {text(note)}" for metric, note in noted.items()))
     return parts
+
+
+def _contamination(findings: Findings, names: Sequence[str]) -> list[str]:
+    parts, said = [], []
+    for name, run, tasks in zip(names, findings.runs, findings.contamination, strict=True):
+        if not tasks:
+            continue
+        lines = []
+        for task, metric, counts, numbers in contamination_section.rows(tasks):
+            scores = [f"{value} [{about}]" if about else value for value, about in numbers]
+            lines.append([f"`{task}`", f"`{metric}`", *counts, *scores])
+        heads = ["Task", "Metric", *contamination_section.HEADS[1:]]
+        stores = "\n".join(f"- {text(line)}" for line in contamination_section.corpus_lines(run.contamination))  # fmt: skip
+        parts += [f"### {name}", table(heads, lines, 2), stores]
+        said.append(contamination_section.explained(run.contamination))
+    return [*parts, *(text(sentence) for sentence in dict.fromkeys(said))]
 
 
 def _judged(findings: Findings, found: JudgedFindings, names: Sequence[str]) -> list[str]:

@@ -86,17 +86,17 @@ def _resamples(task: TaskResult, metric: str, version: str) -> np.ndarray | None
         return None
     said, scorer = getattr(task.metrics[metric], version), None
     if version == "compat" and said != task.metrics[metric].value:
-        scorer = _scorer(task.items, metric, version)
+        scorer = scorer_of(task.items, metric, version)
     if scorer is None:
         # Where llm-jp-eval's score of each item is not known, its mean varies about as the sound one's does.
-        scorer = _scorer(task.items, metric, "value")
+        scorer = scorer_of(task.items, metric, "value")
     if scorer is None:
         return None
     resamples = resample(scorer, len(task.items), generator("interval", task.name))
     return resamples + (said - scorer(np.arange(len(task.items))[None])[0])
 
 
-def _scorer(items: Sequence[Item], metric: str, version: str) -> Scorer | None:
+def scorer_of(items: Sequence[Item], metric: str, version: str) -> Scorer | None:
     """How a metric scores drawn items; None where the files do not say and finding out takes a model or runs programs."""
     if version == "value" and all(metric in item.scores for item in items):
         return mean_scorer([item.scores[metric] for item in items])
@@ -210,7 +210,7 @@ def _compare(pairs, task: str, metric: str) -> tuple[float, np.ndarray] | None:
     if all(metric in item.scores for side in sides for item in side):
         gained = np.array([b.scores[metric] - a.scores[metric] for a, b in pairs])
         return float(gained.mean()), resample(mean_scorer(gained), len(pairs), rng, COMPARISONS)
-    scorers = [_scorer(side, metric, "value") for side in sides]
+    scorers = [scorer_of(side, metric, "value") for side in sides]
     if None in scorers:
         return None
     everything = np.arange(len(pairs))[None]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llmjp_jax.corpus.pipeline import report_elements
 from llmjp_jax.corpus.pipeline.report_elements import Markup, element
+from llmjp_jax.evaluation.report.contamination_section import contamination_section
 from llmjp_jax.evaluation.report.findings import Findings
 from llmjp_jax.evaluation.report.judged_sections import judges_section, safety_section
 from llmjp_jax.evaluation.report.samples import EACH, samples_section
@@ -24,6 +25,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 SECTIONS = (
     ("Categories", "categories", categories_section),
     ("Tasks", "tasks", tasks_section),
+    ("Contamination", "contamination", contamination_section),
     ("Judges", "judges", judges_section),
     ("Safety", "safety", safety_section),
 )

@@ -12,10 +12,13 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmjp_jax.errors import UserError
 from llmjp_jax.evaluation.results import read_json
+
+if TYPE_CHECKING:
+    from llmjp_jax.evaluation.report.contamination import Contamination
 
 JUDGES = ("vicuna", "mt_bench")
 SAFETY = ("answer_carefully", "toxicity", "jbbq")
@@ -31,6 +34,7 @@ class Item:
       raw: the model's text as it came. prediction: what was scored of it. gold: what it was scored against.
       scores: of the metrics that score an item by itself.
       compat_prediction: what llm-jp-eval 1.3 would have scored; most often the same.
+      output: the gold answer as the task's file has it, where that is written otherwise.
     """
 
     index: int
@@ -41,6 +45,7 @@ class Item:
     gold: str
     scores: Mapping[str, float]
     compat_prediction: str
+    output: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +92,8 @@ class Run:
       judged: by kind.
       notices: sentences about this run that a reader of its numbers must know.
       own: False for a result file of llm-jp-eval itself.
+      contamination: what of its items stands in a training corpus, see `contamination.with_contamination`; None where that was
+        not looked up.
     """
 
     name: str
@@ -100,6 +107,7 @@ class Run:
     judged: Mapping[str, Judged]
     notices: tuple[str, ...] = ()
     own: bool = True
+    contamination: Contamination | None = None
 
 
 def read_runs(arguments: Sequence[str | os.PathLike]) -> tuple[Run, ...]:
@@ -233,6 +241,7 @@ def _item(item: Any, where: Path, place: int) -> Item:
     at = f"{where}, item {place},"
     if not isinstance(item, dict):
         raise UserError(f"{at} must be an object; evaluate this task again")
+    output = field(item, "output", str, at) if "output" in item else None
     texts = {name: field(item, name, str, at) for name in ("input", "prompt", "raw", "prediction", "gold")}  # fmt: skip
     return Item(
         index=field(item, "index", int, at),
@@ -241,6 +250,7 @@ def _item(item: Any, where: Path, place: int) -> Item:
             for name, score in numbers(field(item, "scores", dict, at), at).items()
         },  # fmt: skip
         compat_prediction=item.get("compat_prediction", texts["prediction"]),
+        output=output,
         **texts,
     )
 

@@ -131,7 +131,7 @@ def _sample(sample: Sample, runs: Sequence[Run]) -> Markup:
         rows += [element("dt", *term), element("dd", *parts)]
         prompts.setdefault(answer.prompt, []).append(str(place + 1))
     folded_prompts = [
-        folded("Prompt" + (f" of {', '.join(who)}" if len(prompts) > 1 else ""), element("pre", cut(prompt, "prompt"), lang=_language(prompt), dir="auto"))
+        folded("Prompt" + (f" of {', '.join(who)}" if len(prompts) > 1 else ""), element("pre", cut(prompt, "prompt"), lang=language(prompt), dir="auto"))
         for prompt, who in prompts.items() if prompt
     ]  # fmt: skip
     return element(
@@ -143,9 +143,9 @@ def _sample(sample: Sample, runs: Sequence[Run]) -> Markup:
 def _text(text: str, kind: str) -> Markup:
     if not text.strip():
         return element("blockquote", element("i", "only white space" if text else "an empty text"))
-    return element("blockquote", cut(text, kind), lang=_language(text), dir="auto")
+    return element("blockquote", cut(text, kind), lang=language(text), dir="auto")
 
 
-def _language(text: str) -> str | None:
+def language(text: str) -> str | None:
     """Japanese shapes of Han characters, and the voice that reads them, where a text has Japanese in it."""
     return "ja" if _JAPANESE.search(text) else None

@@ -64,6 +64,8 @@ def number_cell(cell: Cell | None, digits: int, first: str, compat: bool = True)
         if other:
             parts.append(element("small", other, class_="compat"))
         title.append(f"{COMPAT_TITLE}'s own: {words.score(cell.compat, digits + 2)}")
+    if mark := words.not_clean(cell):
+        parts.append(element("small", element("a", mark, href="#contamination")))
     if cell.difference and cell.difference.adjusted_p is not None:
         title.append(words.difference(cell.difference, first, digits))
     if cell.provenance:

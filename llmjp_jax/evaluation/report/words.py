@@ -59,6 +59,15 @@ def mark(found: Difference | None) -> str:
     return HIGHER if found.value > 0 else LOWER
 
 
+def not_clean(cell: Cell) -> str:
+    """`⚠ 3 of 50 items not clean`, of contamination; empty where all are clean or nothing is known."""
+    return (
+        f"⚠ {cell.not_clean:,} of {counted(cell.samples, 'item')} not clean"
+        if cell.not_clean
+        else ""
+    )
+
+
 def provenance(given: Mapping[str, Any], data: str | None = None, samples: str | None = None) -> str:  # fmt: skip
     """One line of what a number was measured with: data version, split, shots, samples, template with its sha256, judge, commit, date.
 
@@ -77,13 +86,14 @@ def provenance(given: Mapping[str, Any], data: str | None = None, samples: str |
         f"template {template or 'not noted'} ({sha[:12] if sha else 'sha256 not noted'})",
         f"judge {given['judge']}" if given.get("judge") else "",
         f"step {step:,}" if isinstance(step, int) else "",
-        f"commit {_short(commit)}" if commit else "commit not noted",
+        f"commit {short_commit(commit)}" if commit else "commit not noted",
         str(given["date"])[:10] if given.get("date") else "",
     ]  # fmt: skip
     return " · ".join(part for part in parts if part)
 
 
-def _short(commit: str) -> str:
+def short_commit(commit: str) -> str:
+    """Twelve digits of a commit, with `-dirty` where the code had changed."""
     name, dash, dirty = commit.partition("-")
     return name[:12] + dash + dirty
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmjp_jax.errors import UserError
+from llmjp_jax.evaluation.report.contamination import with_contamination
 from llmjp_jax.evaluation.report.findings import Findings, as_json, find
 from llmjp_jax.evaluation.report.markdown import markdown
 from llmjp_jax.evaluation.report.page import page
@@ -41,7 +42,7 @@ def write_report(
     """
     if samples < 0:
         raise UserError(f"samples = {samples} must be 0 or more")
-    findings = find(read_runs(runs), paper, progress)
+    findings = find([with_contamination(run) for run in read_runs(runs)], paper, progress)
     numbers = json.dumps(as_json(findings), ensure_ascii=False, indent=1, allow_nan=False, default=str)  # fmt: skip
     texts = (page(findings, samples), markdown(findings, samples), numbers + "\n")
     for name, content in zip(NAMES, texts, strict=True):
