@@ -1,6 +1,8 @@
 # make quickstart        a small Japanese GPT from real text, in RUN (default runs/quickstart)
 # make quickstart-chat   goes on from there: instruction tuning and DPO, a table of what they gain, a model to chat with
-# make quickstart-report evaluates those models: translation, and the tasks of llm-jp-eval that lie in EVALUATION_RAW, if it is set
+# make quickstart-report evaluates those models: translation, and the tasks of llm-jp-eval that lie in EVALUATION_RAW, if it is set; the report
+#                        says how much of them stands in the corpus
+# make quickstart-search indexes the quick start's corpora, and asks what its model knows by heart
 # make test              all tests
 # make lint              style and one-way imports
 # Each makes the virtual environment .venv first, if it is not there. Set PYTHON to choose the interpreter (3.11 to 3.13).
@@ -10,7 +12,10 @@ VENV ?= .venv
 RUN ?= runs/quickstart
 BIN := $(VENV)/bin
 
-.PHONY: quickstart quickstart-chat quickstart-report test lint
+INDEX = $(BIN)/python tools/search_corpus.py index --index=$(RUN)/index --cache_dir=$(RUN)/cache --mixture_or_task_name=quickstart \
+	  --vocabulary=$(RUN)/tokenizer.model
+
+.PHONY: quickstart quickstart-chat quickstart-report quickstart-search test lint
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/installed
@@ -52,7 +57,19 @@ quickstart-report: $(VENV)/installed
 	  --gin.DATA_DIR=$(RUN)/evaluation --gin.OUTPUT_DIR=$(RUN)/scores/base
 	for model in sft dpo; do $(BIN)/python -m llmjp_jax.eval --gin_file=gin_configs/quickstart_eval.gin --gin.MODEL_DIR=$(RUN)/$$model \
 	  --gin.DATA_DIR=$(RUN)/evaluation --gin.OUTPUT_DIR=$(RUN)/scores/$$model --gin.TEMPLATE=chat --gin.SHOTS=0 || exit $$?; done
+	$(INDEX)
+	for model in base sft dpo; do $(BIN)/python tools/contamination.py --index=$(RUN)/index --scores=$(RUN)/scores/$$model \
+	  --data_dir=$(RUN)/evaluation || exit $$?; done
 	$(BIN)/python tools/report.py $(RUN)/scores/base $(RUN)/scores/sft $(RUN)/scores/dpo --output_dir=$(RUN)/scores
+
+# Rows of 128 tokens: shorter prefixes than LLM-jp's 100 to 1,000.
+quickstart-search: $(VENV)/installed
+	@test -d $(RUN)/model/checkpoints || { echo "error: there is no model in $(RUN)/model; run make quickstart first"; exit 2; }
+	$(INDEX)
+	$(BIN)/python tools/trace.py --run=$(RUN)/model --step=41
+	$(BIN)/python tools/memorization.py --run=$(RUN)/model --index=$(RUN)/index --output_dir=$(RUN)/memorization \
+	  --prefix_lengths=16,32,64 --samples=200
+	@echo "search       python tools/search_corpus.py serve --index=$(RUN)/index --run=$(RUN)/model"
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
