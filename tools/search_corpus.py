@@ -5,7 +5,7 @@
   python tools/search_corpus.py query --index=index --mode=ranked "library opening hours" --subset=quickstart_en
   python tools/search_corpus.py query --index=index --mode=ids "412 87 7"
   python tools/search_corpus.py serve --index=index --run=runs/quickstart/model
-Nearest in meaning, by a sentence embedding that lies on this machine (pip install 'llmjp_jax[dense]'):
+Nearest in meaning, by a sentence embedding that lies on this machine (pip install -e '.[dense]'):
   python tools/search_corpus.py dense --index=index --model=LaBSE
   python tools/search_corpus.py query --index=index --mode=near "Where is the library?"
 The same index for Quickwit (docs/search.md):
@@ -83,10 +83,9 @@ def _licence(flag: str) -> tuple[str, str]:
 
 
 def _query(options: argparse.Namespace) -> None:
-    from llmjp_jax.search import CorpusIndex, Where
+    from llmjp_jax.search import CorpusIndex
 
-    text = _query_text(options)
-    where = Where(tuple(options.subset) or None, tuple(options.split) or None)
+    text, where = _query_text(options), _where(options)
     if options.limit < 0 or options.offset < 0 or options.context < 0:
         raise UserError("--limit, --offset and --context must be at least 0")
     with CorpusIndex(options.index) as index:
@@ -103,12 +102,18 @@ def _query(options: argparse.Namespace) -> None:
     (_print_json if options.json else _print)(results)
 
 
+def _where(options: argparse.Namespace):
+    from llmjp_jax.search import Where
+
+    return Where(tuple(options.subset) or None, tuple(options.split) or None)
+
+
 def _nearest(index, text: str, options: argparse.Namespace, where):
     from llmjp_jax.search.dense import DenseIndex
 
     if options.offset:
         raise UserError("--offset is not for --mode=near; give a larger --limit")
-    return DenseIndex(index).nearest(text, where=where, limit=options.limit)
+    return DenseIndex(index, options.model).nearest(text, where=where, limit=options.limit)
 
 
 def _query_text(options: argparse.Namespace) -> str:
@@ -177,9 +182,8 @@ def _print_json(results) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from llmjp_jax.search.web import serve
-
     from llmjp_jax.search import CorpusIndex
+    from llmjp_jax.search.web import serve
 
     trace = None
     if options.run:
@@ -191,21 +195,27 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _dense(options: argparse.Namespace) -> None:
+    from llmjp_jax.search import CorpusIndex
     from llmjp_jax.search.dense import build_dense
 
-    from llmjp_jax.search import CorpusIndex
-
     with CorpusIndex(options.index) as index:
-        build_dense(index, options.model)
+        build_dense(
+            index,
+            options.model,
+            where=_where(options),
+            passage_tokens=options.passage_tokens,
+            batch_size=options.batch_size,
+            device=options.device,
+            overwrite=options.overwrite,
+        )
 
 
 def _export(options: argparse.Namespace) -> None:
+    from llmjp_jax.search import CorpusIndex
     from llmjp_jax.search.quickwit import export
 
-    from llmjp_jax.search import CorpusIndex
-
     with CorpusIndex(options.index) as index:
-        for path in export(index, options.output_dir):
+        for path in export(index, options.output_dir, where=_where(options)):
             print(path)
 
 
@@ -242,8 +252,8 @@ def _parser() -> argparse.ArgumentParser:
     add("text", nargs="?", metavar="TEXT", help="what to look for")
     add("--file", metavar="FILE", help="what to look for, as the whole content of a file")
     add("--mode", choices=MODES, default="text", help="how (default: %(default)s)")
-    add("--subset", action="append", default=[], metavar="NAME", help="only this Task; repeatable")
-    add("--split", action="append", default=[], metavar="NAME", help="only this split; repeatable")
+    _store_flags(add)
+    add("--model", metavar="DIR", help="of --mode=near, where the model has moved since")
     add(
         "--limit",
         type=int,
@@ -275,10 +285,21 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command("dense", _dense, "embed the documents, for queries by meaning")
     add("--model", required=True, metavar="DIR", help="a sentence-embedding model on this machine")
+    _store_flags(add)
+    add("--passage_tokens", type=int, default=128, metavar="N", help="of the model, that a passage has at most (default: %(default)s)")  # fmt: skip
+    add("--batch_size", type=int, default=32, metavar="N", help="passages embedded together (default: %(default)s)")  # fmt: skip
+    add("--device", metavar="NAME", help="such as cuda (default: the fastest there is)")
+    add("--overwrite", action="store_true", help="replace the vectors of another model")
 
     add = command("export", _export, "write the index as documents that Quickwit reads")
     add("--output_dir", required=True, metavar="DIR", help="gets the index's configuration and the documents")  # fmt: skip
+    _store_flags(add)
     return parser
+
+
+def _store_flags(add) -> None:
+    add("--subset", action="append", default=[], metavar="NAME", help="only this Task; repeatable")
+    add("--split", action="append", default=[], metavar="NAME", help="only this split; repeatable")
 
 
 if __name__ == "__main__":
