@@ -16,7 +16,7 @@ import numpy as np
 from llmjp_jax.errors import UserError
 from llmjp_jax.search.dense.model_files import MODULES, check_model_folder, fingerprint_model
 
-INSTALL = "pip install 'llmjp_jax[dense]'"
+INSTALL = "pip install -e '.[dense]'"
 _NO_WINDOW = 1_000_000  # tokenizers that know no longest text say a number above this
 
 
