@@ -307,7 +307,7 @@ class LanguageModel:
                 ids = encoded[index]
                 targets[row, : len(ids)] = ids
                 tokens[row, : len(ids)] = (self._before_document() + ids)[:-1]
-            scores = np.asarray(_score(definition, parameters, tokens, targets))
+            scores = np.asarray(score_targets(definition, parameters, tokens, targets))
             for row, index in enumerate(batch):
                 results[index] = scores[row, : len(encoded[index])].copy()
         return results
@@ -342,7 +342,7 @@ class LanguageModel:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _score(
+def score_targets(
     definition: nnx.GraphDef, parameters, tokens: jax.Array, targets: jax.Array
 ) -> jax.Array:
     """log p(targets) [batch, length] over the model's `vocab_size` ids, without the rows that only pad them."""

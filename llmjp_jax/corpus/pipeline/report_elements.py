@@ -10,7 +10,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-VOID = frozenset({"link", "meta", "wbr"})  # elements of ours without an end tag
+VOID = frozenset({"input", "link", "meta", "wbr"})  # elements of ours without an end tag
 
 # HTML has no way to write these; show that they are there.
 _UNWRITABLE = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)}
