@@ -12,7 +12,7 @@ The same index for Quickwit (docs/search.md):
   python tools/search_corpus.py export --index=index --output_dir=quickwit
 
 Modes of a query: text (default), exactly as it is written; ids, token ids in a row; tokens, the ids that the index's vocabulary
-gives a text; ranked, the documents with its words, the best first; near, the nearest in meaning. An index that was interrupted
+gives a text at the beginning of a document; ranked, the documents with its words, the best first; near, the nearest in meaning. An index that was interrupted
 goes on where it stopped, and more stores can be added to one, by the same command.
 """
 

@@ -57,3 +57,11 @@ def small_index_folder(tmp_path_factory, small_corpora) -> Path:
 def small_index(small_index_folder):
     with CorpusIndex(small_index_folder) as index:
         yield index
+
+
+@pytest.fixture(scope="session")
+def traced_world(tmp_path_factory, tiny_vocabulary):
+    """Stores in which every token id stands once, for `traced_runs`; to be read only."""
+    from tests.search.traced_runs import build_world
+
+    return build_world(tmp_path_factory.mktemp("world"), tiny_vocabulary)
