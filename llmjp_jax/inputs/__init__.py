@@ -24,6 +24,7 @@ from llmjp_jax.inputs.opening import checked_stages, open_inputs, open_stores, r
 from llmjp_jax.inputs.opening_examples import open_examples, open_validation_examples
 from llmjp_jax.inputs.orders import ORDERS
 from llmjp_jax.inputs.prefetch import prefetch
+from llmjp_jax.inputs.recorded import recorded_inputs, reopened
 from llmjp_jax.inputs.sources import Source, Span
 from llmjp_jax.inputs.store_writer import TokenStoreWriter
 from llmjp_jax.inputs.token_store import TokenStore, token_dtype
@@ -51,6 +52,8 @@ __all__ = [
     "open_validation_examples",
     "prefetch",
     "read_weights",
+    "recorded_inputs",
+    "reopened",
     "steps_of_document",
     "token_dtype",
     "where",

@@ -38,8 +38,8 @@ class TrainingInputs(Protocol):
     def where(self, step: int) -> list[Sample]: ...
 
     def steps_of_document(
-        self, source_name: str, document: int, epochs: Iterable[int] = (0,)
-    ) -> list[Sample]: ...
+        self, source_name: str, document: int, epochs: Iterable[int] = (0,), tokens: slice = slice(None)
+    ) -> list[Sample]: ...  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,21 +132,31 @@ class Inputs:
             self._sample(step, row, *place) for row, place in enumerate(zip(*placed, strict=True))
         ]
 
+    def epochs_begun(self, source_name: str, steps: int) -> int:
+        """How many epochs of a source the first `steps` steps reach into: what `steps_of_document` needs to find all.
+
+        In Megatron's order, which shuffles them together, all epochs of the run.
+        """
+        return self.samples.epochs(self._number_of(source_name), steps * self.batch_size)
+
     def steps_of_document(
-        self, source_name: str, document: int, epochs: Iterable[int] = (0,)
-    ) -> list[Sample]:
+        self, source_name: str, document: int, epochs: Iterable[int] = (0,), tokens: slice = slice(None)
+    ) -> list[Sample]:  # fmt: skip
         """See the function `steps_of_document`."""
-        names = [held.source.name for held in self.samples.of_source]
-        if source_name not in names:
-            raise UserError(f"there is no source {source_name}; the sources are {', '.join(names)}")
-        number = names.index(source_name)
+        number = self._number_of(source_name)
         documents = len(self.samples.of_source[number].source.store)
         if not 0 <= document < documents:
             raise UserError(f"{source_name} has {documents} documents and no document {document}")
         return sorted(
             self._sample(*divmod(index, self.batch_size), number, epoch, sample)
-            for index, epoch, sample in self.samples.find(number, document, epochs)
+            for index, epoch, sample in self.samples.find(number, document, epochs, tokens)
         )
+
+    def _number_of(self, source_name: str) -> int:
+        names = [held.source.name for held in self.samples.of_source]
+        if source_name not in names:
+            raise UserError(f"there is no source {source_name}; the sources are {', '.join(names)}")
+        return names.index(source_name)
 
     def _sample(self, step: int, row: int, source: int, epoch: int, sample: int) -> Sample:
         held = self.samples.of_source[source]
@@ -203,8 +213,8 @@ class Stages:
         return [sample._replace(step=step) for sample in samples]
 
     def steps_of_document(
-        self, source_name: str, document: int, epochs: Iterable[int] = (0,)
-    ) -> list[Sample]:
+        self, source_name: str, document: int, epochs: Iterable[int] = (0,), tokens: slice = slice(None)
+    ) -> list[Sample]:  # fmt: skip
         """See the function `steps_of_document`."""
         names = {source.name: None for stage in self.stages for source in stage.inputs.sources}
         if source_name not in names:
@@ -212,7 +222,7 @@ class Stages:
         epochs, samples = tuple(epochs), []
         for inputs, first, stop in self.stages:
             if any(source.name == source_name for source in inputs.sources):
-                found = inputs.steps_of_document(source_name, document, epochs)
+                found = inputs.steps_of_document(source_name, document, epochs, tokens)
                 moved = [sample._replace(step=first + sample.step) for sample in found]
                 samples += [sample for sample in moved if stop is None or sample.step < stop]
         return sorted(samples)
@@ -278,8 +288,8 @@ def where(inputs: TrainingInputs, step: int) -> list[Sample]:
 
 
 def steps_of_document(
-    inputs: TrainingInputs, source_name: str, document: int, epochs: Iterable[int] = (0,)
-) -> list[Sample]:
+    inputs: TrainingInputs, source_name: str, document: int, epochs: Iterable[int] = (0,), tokens: slice = slice(None)
+) -> list[Sample]:  # fmt: skip
     """Every row that holds a token of a document, as input or target, in the given epochs of its source.
 
     Args:
@@ -288,11 +298,12 @@ def steps_of_document(
       document: its number in that Task's store.
       epochs: passes over the source, from 0, in each stage that has it; in Megatron's order, where the documents of
         several epochs are shuffled together, a document may be twice in one and not at all in another.
+      tokens: those of the document that are looked for.
 
     Returns:
       The rows by step; empty for a document in the dropped end of the stream.
     """
-    return inputs.steps_of_document(source_name, document, epochs)
+    return inputs.steps_of_document(source_name, document, epochs, tokens)
 
 
 def fingerprint_of(identity: dict) -> str:

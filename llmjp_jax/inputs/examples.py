@@ -189,12 +189,17 @@ class Examples:
         _, epoch, placed = self._order.place(step)
         return [self._sample(step, one.row, epoch, one.item) for one in placed]
 
+    def epochs_begun(self, source_name: str, steps: int) -> int:
+        """How many epochs the first `steps` steps reach into; all sources have the same."""
+        return -(-steps // self.steps_per_epoch())
+
     def steps_of_document(
-        self, source_name: str, document: int, epochs: Iterable[int] = (0,)
-    ) -> list[Sample]:
+        self, source_name: str, document: int, epochs: Iterable[int] = (0,), tokens: slice = slice(None)
+    ) -> list[Sample]:  # fmt: skip
         """Every place of a document of a store in the given epochs; see `inputs.steps_of_document`.
 
-        Of a pair both documents are in the same places. A document that is dropped is in none.
+        Of a pair both documents are in the same places. A document that is dropped, or of which `tokens` are cut away, is
+        in none.
         """
         names = [source.name for source in self.sources]
         if source_name not in names:
@@ -204,7 +209,7 @@ class Examples:
         if not 0 <= document < documents:
             raise UserError(f"{source_name} has {documents} documents and no document {document}")
         item = self._rows.item_of(number, document // 2 if self.pairs else document)
-        if item is None:
+        if item is None or not self._holds(item, number, document, tokens):
             return []
         return sorted(
             self._sample(step, row, epoch, item)
@@ -292,6 +297,12 @@ class Examples:
             )
         buckets = np.searchsorted(lengths, sizes)
         return ExampleOrder(items, buckets, PaddedRows(np.sort(buckets), lengths, batch_size), seed)
+
+    def _holds(self, item: int, source: int, document: int, tokens: slice) -> bool:
+        begin, end = self.sources[source].store.document_starts[document : document + 2].tolist()
+        start, stop, _ = tokens.indices(end - begin)
+        span = next(one for one in self._rows.spans(item) if one.first_document == document)
+        return max(begin + start, span.start) < min(begin + stop, span.stop)
 
     def _sample(self, step: int, row: int, epoch: int, item: int) -> Sample:
         source, number = self.sources[self._rows.source_of(item)], self._rows.number_of(item)

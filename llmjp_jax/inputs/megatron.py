@@ -64,20 +64,28 @@ class MegatronSamples:
         samples = self.shuffle[within].astype(np.int64)
         return self._epochs(samples), samples
 
+    def epochs(self, count: int) -> int:
+        """How many epochs the source's first `count` samples reach into: all there are, since they are shuffled together."""
+        return int(self._epochs(np.array(len(self) - 1))) + 1 if count else 0
+
     def find(
-        self, document: int, epochs: Iterable[int]
+        self, document: int, epochs: Iterable[int], tokens: slice = slice(None)
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Every sample of these epochs with a token of the document: (within, epoch, sample), each int64 [samples].
+        """Every sample of these epochs with one of the document's `tokens`: (within, epoch, sample), each int64 [samples].
 
         Looks through all of the order once: about a second for 10^9 documents or samples.
         """
         found: set[int] = set()
         sequences = self.source.store.document_starts.sequences_of(document)
         lengths = self.source.store.sequence_lengths(np.arange(sequences.start, sequences.stop))
+        start, stop, _ = tokens.indices(int(lengths.sum()))
+        begins = np.cumsum(lengths) - lengths  # of each sequence in the document
         for place in _places(self.documents, sequences.start, sequences.stop):
-            length = int(lengths[int(self.documents[place]) - sequences.start])
-            if length:
-                found.update(self._samples_of(place, length))
+            number = int(self.documents[place]) - sequences.start
+            first = max(start - int(begins[number]), 0)
+            last = min(stop - int(begins[number]), int(lengths[number])) - 1
+            if first <= last:
+                found.update(self._samples_of(place, first, last))
         samples = np.array(sorted(found), np.int64)
         samples = samples[np.isin(self._epochs(samples), list(epochs))]
         within = _positions(self.shuffle, samples)
@@ -115,16 +123,16 @@ class MegatronSamples:
         starts[0] += offset
         return sequences, list(zip(starts.tolist(), stops.tolist(), strict=True))
 
-    def _samples_of(self, place: int, length: int) -> range:
-        """The samples with a token of the document of so many tokens at a place of `documents`."""
+    def _samples_of(self, place: int, first: int, last: int) -> range:
+        """The samples with one of the tokens first..last of the sequence at a place of `documents`."""
 
         def begin(row: np.ndarray) -> tuple[int, int]:
             return int(row[0]), int(row[1])
 
         # A sample's last token is the next one's first.
-        first = bisect.bisect_left(self.samples, (place, 0), key=begin) - 1
-        stop = bisect.bisect_right(self.samples, (place, length - 1), key=begin)
-        return range(max(first, 0), min(stop, len(self)))
+        start = bisect.bisect_left(self.samples, (place, first), key=begin) - 1
+        stop = bisect.bisect_right(self.samples, (place, last), key=begin)
+        return range(max(start, 0), min(stop, len(self)))
 
     def _epochs(self, samples: np.ndarray) -> np.ndarray:
         return samples * self._length // self.source.store.num_tokens
@@ -164,11 +172,12 @@ class Blend:
         """The samples that are numbers `within` of a source; -1 for those that come after the run's end."""
         return np.array([self._find(source, number) for number in within.tolist()], np.int64)
 
-    def counts(self) -> list[int]:
-        """How many samples of each source the run reads."""
-        begin = (len(self._before) - 1) * BLEND_BLOCK
-        last = np.bincount(self._sources[begin:], minlength=self._before.shape[1])
-        return (self._before[-1] + last).tolist()
+    def counts(self, samples: int) -> list[int]:
+        """How many of the first `samples` samples each source is dealt; of a run's end, what the run reads."""
+        block = min(samples // BLEND_BLOCK, len(self._before) - 1)
+        part = self._sources[block * BLEND_BLOCK : samples]
+        last = np.bincount(part, minlength=self._before.shape[1])
+        return (self._before[block] + last).tolist()
 
     def _find(self, source: int, within: int) -> int:
         block = bisect.bisect_right(self._before[:, source], within) - 1

@@ -29,6 +29,8 @@ class Mix(Protocol):
 
     def find(self, source: int, within: np.ndarray) -> np.ndarray: ...
 
+    def counts(self, samples: int) -> Sequence[int]: ...
+
 
 class Samples(Protocol):
     """One source's samples: `windows.Windows` or `megatron.MegatronSamples`."""
@@ -37,8 +39,10 @@ class Samples(Protocol):
 
     def pick(self, within: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
 
+    def epochs(self, count: int) -> int: ...
+
     def find(
-        self, document: int, epochs: Iterable[int]
+        self, document: int, epochs: Iterable[int], tokens: slice = slice(None)
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 
     def read(self, sample: int, tokens: np.ndarray, begins: np.ndarray | None) -> None: ...
@@ -89,9 +93,15 @@ class Order:
             placed[:, mine] = self._placed(block)[:, index[mine] - block * _BLOCK]
         return tuple(placed.tolist())
 
-    def find(self, source: int, document: int, epochs: Iterable[int]) -> list[Found]:
-        """Every sample of these epochs of a source with a token of the document."""
-        within, epochs, samples = self.of_source[source].find(document, epochs)
+    def epochs(self, source: int, samples: int) -> int:
+        """How many epochs of a source the first `samples` samples reach into."""
+        return self.of_source[source].epochs(self._mix.counts(samples)[source])
+
+    def find(
+        self, source: int, document: int, epochs: Iterable[int], tokens: slice = slice(None)
+    ) -> list[Found]:
+        """Every sample of these epochs of a source with one of the document's `tokens`."""
+        within, epochs, samples = self.of_source[source].find(document, epochs, tokens)
         index = self._mix.find(source, within)
         found = [
             Found(*numbers)
@@ -145,7 +155,7 @@ def megatron_order(
     mix: Mix = Dealing([1])
     if len(sources) > 1:
         mix = Blend(sources, size)
-        for source, held, read in zip(sources, samples, mix.counts(), strict=True):
+        for source, held, read in zip(sources, samples, mix.counts(size), strict=True):
             if read > len(held):
                 raise UserError(
                     f"the blend reads {read} samples of {source.name}, for which Megatron provides {len(held)}; "

@@ -43,11 +43,17 @@ class Windows:
             windows[now] = permute(places[now], self.count, self._key(epoch))
         return epochs, windows
 
+    def epochs(self, count: int) -> int:
+        """How many epochs the source's first `count` samples reach into."""
+        return -(-count // self.count)
+
     def find(
-        self, document: int, epochs: Iterable[int]
+        self, document: int, epochs: Iterable[int], tokens: slice = slice(None)
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Every sample of these epochs with a token of the document: (within, epoch, window), each int64 [samples]."""
-        start, stop = (int(x) for x in self.source.store.document_starts[document : document + 2])
+        """Every sample of these epochs with one of the document's `tokens`: (within, epoch, window), each int64 [samples]."""
+        begin, end = self.source.store.document_starts[document : document + 2].tolist()
+        start, stop, _ = tokens.indices(end - begin)
+        start, stop = begin + start, begin + stop
         # Window w holds tokens w L to w L + L, both included.
         first = max(0, -(-(start - self._length) // self._length))
         last = min(self.count - 1, (stop - 1) // self._length) if stop > start else -1

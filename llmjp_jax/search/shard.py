@@ -53,15 +53,20 @@ class Shard:
 
     def find_ids(self, ids: np.ndarray) -> Found:
         """The documents with these token ids in a row: int64 [tokens], at least one."""
+        if self.ids.is_common(ids):
+            return self.ids.find(ids)
         return self.ids.find(ids, self._phrase("ids", id_terms(ids.tolist()), self.ids))
 
     def find_text(self, text: str) -> Found:
         """The documents with a text of at least one character."""
-        if len(text) == 1:
-            candidates = self._character(text)
-        else:
-            candidates = self._phrase("chars", char_terms(text, whole=False), self.text)
-        return self.text.find(utf8(text), candidates)
+        needle, candidates = utf8(text), None
+        if not self.text.is_common(needle):
+            candidates = (
+                self._character(text)
+                if len(text) == 1
+                else self._phrase("chars", char_terms(text, whole=False), self.text)
+            )
+        return self.text.find(needle, candidates)
 
     def rank(self, terms: Sequence[str], limit: int) -> tuple[int, list[tuple[float, int]]]:
         """How many documents have a word of `terms`, and the best of them as (BM25, row)."""

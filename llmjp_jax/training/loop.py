@@ -11,7 +11,7 @@ import jax
 
 from llmjp_jax.checkpoints import CheckpointConfig, Checkpoints, best_step
 from llmjp_jax.errors import UserError
-from llmjp_jax.inputs import Examples, ExamplesConfig
+from llmjp_jax.inputs import Examples, ExamplesConfig, recorded_inputs
 from llmjp_jax.models import ModelConfig
 from llmjp_jax.parallel import MeshConfig, keep_freed_memory, make_mesh
 from llmjp_jax.training.compilation import keep_programs
@@ -101,10 +101,18 @@ def train(
     cache_trouble = keep_programs(compilation_cache, model_dir)
 
     # What is to be done: everything that can be wrong is found before anything is written.
-    tokenizer, inputs, validation = open_data(
-        model, vocabulary, cache_dir, mixture_or_task_name, examples, sequence_length=sequence_length,
-        batch_size=batch_size, seed=seed, document_mask=document_mask, order=order, total_steps=total_steps,
+    options = dict(
+        sequence_length=sequence_length, batch_size=batch_size, seed=seed, document_mask=document_mask, order=order,
     )  # fmt: skip
+    tokenizer, inputs, validation = open_data(
+        model,
+        vocabulary,
+        cache_dir,
+        mixture_or_task_name,
+        examples,
+        total_steps=total_steps,
+        **options,
+    )
     total_steps = steps_of(inputs, total_steps, epochs)
     mesh, checkpoints = mesh or MeshConfig(), checkpoints or CheckpointConfig()
     evaluation = evaluation or EvaluationConfig()
@@ -124,7 +132,11 @@ def train(
         evaluation.tasks.check(model, tokenizer)
     directory = Path(model_dir)
     origin = Origin.of(initial_checkpoint_path, initial_checkpoint_step, directory)
-    record = run_record(trainer, inputs, tokenizer, total_steps, origin, examples)
+    data = recorded_inputs(
+        inputs, cache_dir=cache_dir, mixture_or_task_name=mixture_or_task_name, examples=examples,
+        total_steps=total_steps, **options,
+    )  # fmt: skip
+    record = run_record(trainer, inputs, tokenizer, total_steps, origin, examples, data)
     begun = check_continuation(directory, record)
     start = functools.cache(lambda: started_state(trainer, origin))
     if not begun or model.lora is not None:

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,11 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def run_record(trainer: Trainer, inputs: Inputs | Stages | Examples, vocabulary: Vocabulary, total_steps: int,
-               origin: Origin, examples: ExamplesConfig | None) -> dict[str, Any]:  # fmt: skip
-    """Everything that run.json says about a run, with `identity`: what a continuation must agree in."""
+               origin: Origin, examples: ExamplesConfig | None, data: Mapping[str, Any]) -> dict[str, Any]:  # fmt: skip
+    """Everything that run.json says about a run, with `identity`: what a continuation must agree in.
+
+    `data` is what `inputs.recorded_inputs` says: where the data lie, and so no part of the identity.
+    """
     model, length = trainer.model, trainer.sequence_length
     return {
         "llmjp_jax": llmjp_jax.__version__,
@@ -51,6 +55,7 @@ def run_record(trainer: Trainer, inputs: Inputs | Stages | Examples, vocabulary:
         "total_steps": total_steps,
         "total_tokens": total_steps * trainer.batch_size * length,
         "vocabulary": str(vocabulary.path),
+        "data": data,
         "data_fingerprint": inputs.fingerprint,
         "base": None if model.lora is None else origin.under,
         "template": examples and (examples.template or _template_of(inputs)),

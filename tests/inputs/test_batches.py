@@ -132,6 +132,41 @@ def test_the_steps_of_a_document_are_all_the_rows_that_hold_a_token_of_it(any_in
                 assert all(document in s.documents for s in found)
 
 
+def test_some_tokens_of_a_document_are_found_where_they_are(any_inputs):
+    everything = [sample for step in range(STEPS) for sample in where(any_inputs, step)]
+    random = np.random.default_rng(0)
+    for source in any_inputs.sources:
+        starts = np.asarray(source.store.document_starts)
+        for document in random.choice(len(source.store), 20, replace=False).tolist():
+            begin, end = starts[document : document + 2].tolist()
+            start, stop = sorted(random.integers(0, end - begin + 1, 2).tolist())
+            for part, first, last in (
+                (slice(start, stop), begin + start, begin + stop),
+                (slice(start, None), begin + start, end),
+            ):
+                found = steps_of_document(any_inputs, source.name, document, range(40), part)
+                expected = [
+                    s
+                    for s in everything
+                    if s.source == source.name
+                    and any(max(span.start, first) < min(span.stop, last) for span in s.spans)
+                ]
+                assert [s for s in found if s.step < STEPS] == expected
+
+
+def test_the_epochs_that_some_steps_reach_into_follow_from_their_number(any_inputs):
+    for steps in (0, 1, 2, 7, 50, STEPS - 1, STEPS):
+        seen = [sample for step in range(steps) for sample in where(any_inputs, step)]
+        for source in any_inputs.sources:
+            epochs = {s.epoch for s in seen if s.source == source.name}
+            begun = any_inputs.epochs_begun(source.name, steps)
+            assert epochs <= set(range(begun))
+            if any_inputs.order == "windows":
+                assert begun == len(epochs)
+    with pytest.raises(UserError, match="no source fr; the sources are ja, en, code"):
+        any_inputs.epochs_begun("fr", 1)
+
+
 def test_an_unknown_document_or_source_is_refused(inputs):
     with pytest.raises(UserError, match="no document 50"):
         steps_of_document(inputs, "ja", 50)

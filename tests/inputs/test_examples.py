@@ -179,6 +179,32 @@ def test_the_steps_of_every_document_are_found(sources, pairs, mode):
                 assert found == sorted(expected) and len(found) == 3 * source.weight
 
 
+def test_tokens_that_are_cut_away_are_in_no_step(sources, mode):
+    examples = examples_of(*sources, max_length=10, **mode)
+    everything = [
+        sample for step in range(examples.steps_per_epoch()) for sample in where(examples, step)
+    ]
+    nowhere = 0
+    for source in sources:
+        for document in range(len(source.store)):
+            begin = source.store.document_starts[document]
+            for token in range(len(source.store[document])):
+                found = steps_of_document(
+                    examples, source.name, document, tokens=slice(token, token + 1)
+                )
+                expected = [
+                    s
+                    for s in everything
+                    if s.source == source.name
+                    and any(span.start <= begin + token < span.stop for span in s.spans)
+                ]
+                assert found == sorted(expected)
+                nowhere += not found
+    assert nowhere
+    steps = examples.steps_per_epoch()
+    assert [examples.epochs_begun("a", n) for n in (0, 1, steps, steps + 1)] == [0, 1, 1, 2]
+
+
 def test_places_and_documents_are_inverses_at_200_random_far_steps(sources, mode):
     examples, random = examples_of(*sources, **mode), np.random.default_rng(1)
     for step in random.integers(0, 10**9, 200).tolist():

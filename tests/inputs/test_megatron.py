@@ -141,10 +141,12 @@ def test_a_blend_tells_the_index_in_each_source_and_finds_it_again(reference):
     source, within = blend.deal(0, 200)
     assert np.array_equal(source, reference[1]["b1/dataset_index"][:200])
     assert np.array_equal(within, reference[1]["b1/dataset_sample_index"][:200])
-    assert blend.counts() == np.bincount(source).tolist()
+    for samples in (0, 1, 77, 200):
+        dealt = np.bincount(source[:samples], minlength=3)
+        assert blend.counts(samples) == dealt.tolist()
     for t in range(3):
         assert blend.find(t, within[source == t]).tolist() == np.flatnonzero(source == t).tolist()
-        assert blend.find(t, np.array([blend.counts()[t]])).tolist() == [-1]
+        assert blend.find(t, np.array([blend.counts(200)[t]])).tolist() == [-1]
 
 
 def test_blocks_of_a_blend_do_not_show(tmp_path, random_store, monkeypatch):
@@ -161,6 +163,8 @@ def test_blocks_of_a_blend_do_not_show(tmp_path, random_store, monkeypatch):
         for t in range(5):
             wanted = np.flatnonzero(whole[0][:samples] == t)
             assert np.array_equal(blend.find(t, np.arange(len(wanted))), wanted)
+        for count in (0, 1, 63, 64, 65, 500, samples):
+            assert blend.counts(count) == np.bincount(whole[0][:count], minlength=5).tolist()
 
 
 def test_hosts_read_what_megatrons_sampler_gives_their_ranks(reference):
@@ -220,6 +224,13 @@ def test_sequences_of_a_document_are_shuffled_apart_and_empty_ones_are_nothing(t
     for document in (0, 1, 2, 3):
         found = steps_of_document(inputs, "s", document, range(99))
         assert found == [sample for sample in everything if document in sample.documents]
+        for number, token in enumerate(store[document].tolist()):
+            found = steps_of_document(inputs, "s", document, range(99), slice(number, number + 1))
+            batches = (batch_at(inputs, step) for step in range(20))
+            held = [token in batch["tokens"] or token in batch["targets"] for batch in batches]
+            assert found == [
+                sample for sample, there in zip(everything, held, strict=True) if there
+            ]
 
 
 def test_a_blend_too_short_for_its_reserve_is_refused(random_store):

@@ -38,7 +38,7 @@ def test_finding_equals_looking(monkeypatch, small_chunks, long_documents):
         monkeypatch.setattr(scanning, "_CHUNK", 7)
         monkeypatch.setattr(scanning, "_ONE_BY_ONE", 1)
         monkeypatch.setattr(scanning, "_RARE", 4)
-        monkeypatch.setattr(scanning, "_TOGETHER", 2)
+        monkeypatch.setattr(scanning, "_TOGETHER", 3)
     monkeypatch.setattr(scanning, "_LONG", 3 if long_documents else 7)
     draw, ways = np.random.default_rng(0), set()
     for _ in range(600):

@@ -99,6 +99,11 @@ def test_the_run_directory_says_what_the_run_was(finished):
     assert run["model"]["attention"] == "auto", "choices for one platform are no part of the model"
     assert run["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(state.parameters))
     assert run["total_tokens"] == 6 * 8 * 32 and run["versions"]["jax"] == jax.__version__
+    assert run["data"] == {
+        "cache_dir": arguments["cache_dir"], "mixture_or_task_name": "tiny", "sequence_length": 32, "batch_size": 8, "seed": 3,
+        "document_mask": False, "order": "windows", "total_steps": 6, "examples": None, "own_files": None,
+    }  # fmt: skip
+    assert "cache_dir" not in json.dumps(run["identity"]), "a moved cache is no other run"
     assert (directory / "tokenizer.model").read_bytes() == Path(
         arguments["vocabulary"]
     ).read_bytes()
