@@ -191,7 +191,7 @@ def _serve(options: argparse.Namespace) -> None:
 
         trace = Trace.open(options.run, cache_dir=options.cache_dir)
     with CorpusIndex(options.index) as index:
-        serve(index, host=options.host, port=options.port, trace=trace)
+        serve(index, options.host, options.port, trace, options.processes)
 
 
 def _dense(options: argparse.Namespace) -> None:
@@ -282,6 +282,8 @@ def _parser() -> argparse.ArgumentParser:
         help="a training run, to show at which steps a document is seen",
     )
     add("--cache_dir", metavar="DIR", help="the run's token stores, where they have moved")
+
+    add("--processes", type=int, metavar="N", help="that answer (default: every core, at most 8)")
 
     add = command("dense", _dense, "embed the documents, for queries by meaning")
     add("--model", required=True, metavar="DIR", help="a sentence-embedding model on this machine")

@@ -5,6 +5,8 @@ Tantivy proposes documents; this decides, and counts. It is plain comparison of 
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +22,8 @@ _TOGETHER = 8  # units of a needle without a rare one that are compared everywhe
 _ONE_BY_ONE = 16  # so few places are compared whole, one after another
 _WHOLE_SHARE = 4  # where candidates are more than a quarter of a stream, all of it is read
 _LONG = 1_000  # units of a document that is read by itself; of shorter ones many at once
+# Threads that read whole streams at a time: more would take the memory's bandwidth from one another, and from short queries.
+_SCANS = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // 2))
 
 
 class Found(NamedTuple):
@@ -62,11 +66,9 @@ class Stream:
         needle = needle.astype(self.units.dtype)  # a wider type would make NumPy widen all units
         sizes = None if rows is None else self.starts[rows + 1] - self.starts[rows]
         if sizes is None or sizes.sum() > len(self.units) // _WHOLE_SHARE:
-            together = order[:1] if self._has_rare(needle, _RARE) else order[:_TOGETHER]
-            if len(together) == len(order) and self._begins_often(needle):
-                return self._counted(needle)
-            begins = self._in_stretch(needle, together, 0, len(self.units))
-        elif sizes.sum() > _LONG * len(rows):
+            with _SCANS:
+                return self._find_everywhere(needle, order)
+        if sizes.sum() > _LONG * len(rows):
             stretches = zip(self.starts[rows].tolist(), sizes.tolist(), strict=True)
             begins = (
                 some
@@ -75,6 +77,14 @@ class Stream:
             )
         else:
             begins = self._in_short_documents(needle, order[0], self.starts[rows], sizes)
+        found = [self._compared(some, needle, order) for some in begins]
+        return self._owned(np.concatenate([np.zeros(0, np.int64), *found]), len(needle))
+
+    def _find_everywhere(self, needle: np.ndarray, order: np.ndarray) -> Found:
+        together = order[:1] if self._has_rare(needle, _RARE) else order[:_TOGETHER]
+        if len(together) == len(order) and self._begins_often(needle):
+            return self._counted(needle)
+        begins = self._in_stretch(needle, together, 0, len(self.units))
         found = [self._compared(some, needle, order) for some in begins]
         return self._owned(np.concatenate([np.zeros(0, np.int64), *found]), len(needle))
 

@@ -11,7 +11,6 @@ import pytest
 
 from llmjp_jax.evaluation.report import write_report
 from llmjp_jax.evaluation.report.contamination import read_contamination
-from tests.search.conftest import small_corpora, small_index_folder  # noqa: F401 - fixtures
 from tests.search.small_run import write_data, write_run
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "contamination.py"

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.conftest import small_corpora, small_index_folder  # noqa: F401 - fixtures
 from tools import search_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,7 +23,7 @@ def test_an_index_of_a_mixture_is_made_and_asked(tmp_path, capsys, tiny_cache, t
     assert out.count("documents") == 4 and "licence CC0-1.0" in out and "times its text" in out
 
 
-def test_modes_find_what_they_say(capsys, small_index_folder):  # noqa: F811
+def test_modes_find_what_they_say(capsys, small_index_folder):
     def ask(*arguments):
         return json.loads(run(capsys, "query", "--index", small_index_folder, "--json", *arguments))
 
@@ -41,7 +40,7 @@ def test_modes_find_what_they_say(capsys, small_index_folder):  # noqa: F811
 
 def test_a_query_is_read_from_a_file_and_control_characters_are_written_out(
     tmp_path, capsys, small_index_folder
-):  # noqa: F811
+):
     (tmp_path / "query").write_bytes("一行目\n二行目\r\n".encode())
     out = run(capsys, "query", "--index", small_index_folder, "--file", tmp_path / "query")
     assert "1 document, 1 occurrence" in out
@@ -72,7 +71,7 @@ def test_a_query_is_read_from_a_file_and_control_characters_are_written_out(
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(
     tmp_path, monkeypatch, capsys, small_corpora, small_index_folder, arguments, sentence
-):  # noqa: F811
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "latin").write_bytes(b"\xe9t\xe9")
     places = {"INDEX": small_index_folder, "MODEL": small_corpora.vocabulary, "STORE": small_corpora.prefixes[0], "LATIN": "latin"}  # fmt: skip
@@ -83,7 +82,7 @@ def test_a_mistake_is_one_sentence(
     assert out.err.startswith("error: ") and sentence in out.err and out.err.count("\n") == 1
 
 
-def test_an_unfinished_pipe_is_no_traceback(small_index_folder):  # noqa: F811
+def test_an_unfinished_pipe_is_no_traceback(small_index_folder):
     command = f"{sys.executable} tools/search_corpus.py query --index {small_index_folder} --limit 3000 a | head -n 1"
     found = subprocess.run(command, shell=True, cwd=REPOSITORY, capture_output=True, text=True)
     assert "Traceback" not in found.stderr

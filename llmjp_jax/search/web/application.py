@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from llmjp_jax.search.dense import DenseIndex
     from llmjp_jax.search.trace import Trace
 
-SEARCHES, ATTRIBUTIONS = 8, 2  # at work at a time; an attribution is many searches
+# At work at a time: a search keeps a core busy, and more of them only take turns. An attribution is many searches.
+SEARCHES, ATTRIBUTIONS = 8, 2
 WAIT_SECONDS = 20.0  # until it is somebody's turn
 ATTRIBUTION_SECONDS = 60.0
 _HEADINGS = {404: "Not found", 413: "Too long", 414: "Too long", 500: "A defect", 503: "Busy"}

@@ -17,6 +17,7 @@ from llmjp_jax.errors import UserError
 from llmjp_jax.search.corpus_index import CorpusIndex
 from llmjp_jax.search.web.application import Application
 from llmjp_jax.search.web.connection import Connection
+from llmjp_jax.search.web.workers import sharing
 
 if TYPE_CHECKING:
     from llmjp_jax.search.dense import DenseIndex
@@ -90,27 +91,40 @@ class Server(ThreadingHTTPServer):
 
 
 def serve(
-    index: CorpusIndex, host: str = "127.0.0.1", port: int = 8000, trace: Trace | None = None
+    index: CorpusIndex,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    trace: Trace | None = None,
+    processes: int | None = None,
 ) -> None:
     """Serves the page until Ctrl-C, and prints its address. From other machines it is reachable only with a `host` of that kind.
 
     Args:
       port: 0: any that is free.
       trace: of a run (`llmjp_jax.search.trace.Trace`), to say at which steps a document is seen.
+      processes: that answer; default as many as there are cores, at most 8.
 
     Raises:
       UserError: see `Server`; or the trace is of a run on other stores.
     """
+    processes = min(os.cpu_count() or 1, 8) if processes is None else processes
+    if processes < 1:
+        raise UserError(f"--processes={processes} must be at least 1")
     if trace is not None:
         trace.check_stores(index.stores)
+
+    def application() -> Application:
+        own = CorpusIndex(index.folder)
+        return Application(own, trace, nearest_of(own))
+
     with Server(Application(index, trace, nearest_of(index)), host, port) as server:
         if not server.only_loopback:
             print(
                 "warning: whoever reaches this machine can read the whole corpus here; there is no password and no encryption",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
-        print(f"Search {index.folder} at {server.url} (Ctrl-C ends it)", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), sharing(server, processes - 1, application):
+            print(f"Search {index.folder} at {server.url} (Ctrl-C ends it)", flush=True)
             server.serve_forever()
 
 
