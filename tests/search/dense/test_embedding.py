@@ -132,7 +132,7 @@ def test_without_the_extra_the_command_to_install_it_is_named(monkeypatch, bert,
         if name.split(".")[0] == "sentence_transformers":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(UserError, match=r"extra `dense`.*pip install 'llmjp_jax\[dense\]'"):
+    with pytest.raises(UserError, match=r"extra `dense`.*pip install -e '.\[dense\]'"):
         Embedder(bert)
 
 
