@@ -41,13 +41,13 @@ def _index(options: argparse.Namespace) -> None:
     from llmjp_jax.search.folder import size_of
     from llmjp_jax.search.indexing import build_index, prefixes_of
 
-    prefixes = list(options.store)
+    prefixes = dict(_store(flag) for flag in options.store)
     if options.mixture_or_task_name:
         if not options.cache_dir:
             raise UserError(
                 "--mixture_or_task_name needs --cache_dir: the folder of its token stores"
             )
-        prefixes += prefixes_of(
+        prefixes |= prefixes_of(
             options.cache_dir, options.mixture_or_task_name, options.splits.split(",")
         )
     if not prefixes:
@@ -71,6 +71,19 @@ def _index(options: argparse.Namespace) -> None:
     text = sum(store.text_bytes for store in contents.stores)
     size = size_of(Path(options.index))
     print(f"{options.index}: {size / 1e6:,.1f} MB, {size / max(1, text):.1f} times its text")
+
+
+def _store(flag: str) -> tuple[Path, tuple[str, str] | None]:
+    """A store's prefix, and its name if one is given: SUBSET/SPLIT=PREFIX."""
+    name, equals, prefix = flag.partition("=")
+    if not equals:
+        return Path(flag), None
+    subset, slash, split = name.rpartition("/")
+    if not (subset and slash and split and prefix):
+        raise UserError(
+            f"--store={flag} is neither PREFIX nor SUBSET/SPLIT=PREFIX; write for example --store=ja/train=cache/ja/train"
+        )
+    return Path(prefix), (subset, split)
 
 
 def _licence(flag: str) -> tuple[str, str]:
@@ -237,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--mixture_or_task_name", action="append", default=[], metavar="NAME", help="all stores of a Task or Mixture; repeatable")  # fmt: skip
     add("--cache_dir", metavar="DIR", help="where these lie")
     add("--splits", default="train,validation", help="which of their splits (default: %(default)s)")
-    add("--store", action="append", default=[], metavar="PREFIX", help="a single store, TASK/SPLIT without .bin; repeatable")  # fmt: skip
+    add("--store", action="append", default=[], metavar="[SUBSET/SPLIT=]PREFIX", help="a single store, .../TASK/SPLIT without .bin, under another name if one is given; repeatable")  # fmt: skip
     add("--vocabulary", required=True, metavar="PATH", help="the vocabulary of the stores")
     add("--licence", action="append", default=[], metavar="TASK=LICENCE", help="the licence of a Task of your own; repeatable")  # fmt: skip
     add(

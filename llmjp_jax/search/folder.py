@@ -126,8 +126,10 @@ def building(folder: Path) -> Iterator[None]:
 
 
 def shard_name(subset: str, split: str, documents: range) -> str:
-    """The name of the folder of a part of a store."""
-    return f"{subset}.{split}.{documents.start:010d}"
+    """The name of the folder of a part of a store; a slash of the subset's name, or a dot before it, is written %2F, %2E."""
+    name = subset.replace("%", "%25").replace("/", "%2F")
+    name = f"%2E{name[1:]}" if name.startswith(".") else name
+    return f"{name}.{split}.{documents.start:010d}"
 
 
 def size_of(folder: Path) -> int:

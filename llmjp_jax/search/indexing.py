@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ class _Planned:
 
 def build_index(
     folder: str | os.PathLike,
-    prefixes: Sequence[str | os.PathLike],
+    prefixes: Sequence[str | os.PathLike] | Mapping[Path, tuple[str, str] | None],
     vocabulary: str | os.PathLike,
     *,
     licences: dict[str, str] | None = None,
@@ -55,7 +55,8 @@ def build_index(
 
     Args:
       folder: of the index; new, empty, or an index that is to be extended.
-      prefixes: of the stores, .../TASK/SPLIT, each without .bin.
+      prefixes: of the stores, .../TASK/SPLIT, each without .bin; or each with its (subset, split), where a run has another name
+        for it than its manifest or its path.
       vocabulary: that of the stores.
       licences: of Tasks of one's own, by name; those of the manifests' corpora are known.
       decoded_text: index what the ids decode to, even where a store knows its source's text.
@@ -74,7 +75,8 @@ def build_index(
     known = task_licences() | (licences or {})
     with building(folder):
         contents = _begin(folder, tokenizer)
-        stores = [_named(Path(prefix), tokenizer) for prefix in prefixes]
+        names = prefixes if isinstance(prefixes, Mapping) else dict.fromkeys(prefixes)
+        stores = [_named(Path(prefix), name, tokenizer) for prefix, name in names.items()]
         _refuse_unknown_licences(licences or {}, [subset for _, subset, _ in stores])
         planned = []
         for store, subset, split in stores:
@@ -123,8 +125,10 @@ def _begin(folder: Path, tokenizer: Vocabulary) -> Contents:
     return Contents(vocabulary=tokenizer.fingerprint)
 
 
-def _named(prefix: Path, tokenizer: Vocabulary) -> tuple[TokenStore, str, str]:
-    """A store, its Task and its split: what its manifest says, or else the names of its folder and file."""
+def _named(
+    prefix: Path, name: tuple[str, str] | None, tokenizer: Vocabulary
+) -> tuple[TokenStore, str, str]:
+    """A store, its Task and its split: as given, or what its manifest says, or else the names of its folder and file."""
     store = TokenStore(prefix)
     manifest = store.manifest or {}
     built_with = manifest.get("vocabulary", {}).get("fingerprint")
@@ -135,7 +139,7 @@ def _named(prefix: Path, tokenizer: Vocabulary) -> tuple[TokenStore, str, str]:
         )
     if not len(store):
         raise UserError(f"the store {prefix} has no documents; leave it away")
-    subset, split = (
+    subset, split = name or (
         manifest.get("task", prefix.absolute().parent.name),
         manifest.get("split", prefix.name),
     )
@@ -299,25 +303,25 @@ def _tokens(job: ShardJob) -> int:
 
 def prefixes_of(
     cache_dir: str | os.PathLike, names: Sequence[str], splits: Sequence[str]
-) -> list[Path]:
-    """The stores of Tasks and Mixtures in a cache folder, in these splits, those that there are.
+) -> dict[Path, tuple[str, str]]:
+    """The stores of Tasks and Mixtures in a cache folder, in these splits, those that there are, with their (Task, split).
 
     Raises:
       UserError: a name is unknown there, or has none of the splits.
     """
     from llmjp_jax.inputs import open_stores, read_weights
 
-    found: dict[Path, None] = {}
+    found: dict[Path, tuple[str, str]] = {}
     for name in names:
         read_weights(cache_dir, name)
-        stores = [
-            store
+        stores = {
+            store.prefix: (task, split)
             for split in splits
-            for store in open_stores(cache_dir, name, split, required=False).values()
-        ]
+            for task, store in open_stores(cache_dir, name, split, required=False).items()
+        }
+        found |= stores
         if not stores:
             raise UserError(
                 f"{name} has none of the splits {', '.join(splits)} in {cache_dir}; correct --splits"
             )
-        found |= {store.prefix: None for store in stores}
-    return list(found)
+    return found

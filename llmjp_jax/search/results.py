@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from llmjp_jax.errors import UserError
 
-_DOCUMENT_ID = re.compile(r"([\w.:-]+)/([\w.-]+)/(\d+)", re.ASCII)
+# A subset's own name may hold slashes: LLM-jp's corpora have Tasks SUBSET/FILE.
+_DOCUMENT_ID = re.compile(r"([^\s/]+(?:/[^\s/]+)*)/([\w.-]+)/([0-9]+)")
 
 
 class DocumentId(NamedTuple):

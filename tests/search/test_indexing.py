@@ -17,6 +17,7 @@ from llmjp_jax.errors import UserError
 from llmjp_jax.inputs import TokenStore, TokenStoreWriter
 from llmjp_jax.search import CorpusIndex, DocumentId, build_index
 from llmjp_jax.search.folder import SHARDS
+from llmjp_jax.search.indexing import prefixes_of
 from llmjp_jax.tokenizer import load_vocabulary
 from tests.search.small_corpora import write_store
 
@@ -245,3 +246,25 @@ def test_an_index_file_that_is_not_whole_is_named(tmp_path, content):
     (tmp_path / "index.json").write_text(content)
     with pytest.raises(UserError, match="index.json"):
         CorpusIndex(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ja_cc/CC-MAIN-2013", "日本語", ".hidden", "a%2Fb"])
+def test_a_subset_may_have_any_name_that_a_run_gives_it(tmp_path, small_corpora, name):
+    vocabulary = load_vocabulary(small_corpora.vocabulary)
+    prefix = write_store(tmp_path / "cache", "mine", "train", ["ある文。"], vocabulary)
+    for _ in range(2):  # what is there stays
+        build_index(tmp_path / "index", {prefix: (name, "train")}, small_corpora.vocabulary)
+    with CorpusIndex(tmp_path / "index") as index:
+        hit = index.find_text("ある").hits[0]
+        assert hit.document == DocumentId(name, "train", 0) == DocumentId.parse(str(hit.document))
+        assert index.document(hit.document).text == "ある文。"
+
+
+def test_stores_of_a_mixture_have_the_names_of_its_tasks(tmp_path, small_corpora):
+    vocabulary = load_vocabulary(small_corpora.vocabulary)
+    write_store(tmp_path / "cache" / "cc", "2013", "train", ["ある文。"], vocabulary)
+    (tmp_path / "cache" / "all.mixture.json").write_text('{"weights": {"cc/2013": 1}}')
+    found = prefixes_of(tmp_path / "cache", ["all"], ["train", "validation"])
+    assert found == {tmp_path / "cache" / "cc" / "2013" / "train": ("cc/2013", "train")}
+    with pytest.raises(UserError, match="none of the splits validation"):
+        prefixes_of(tmp_path / "cache", ["all"], ["validation"])

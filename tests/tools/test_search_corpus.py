@@ -61,6 +61,7 @@ def test_a_query_is_read_from_a_file_and_control_characters_are_written_out(
         (["index", "--index", "new", "--vocabulary", "MODEL"], "name what to index"),
         (["index", "--index", "new", "--vocabulary", "MODEL", "--mixture_or_task_name=x"], "needs --cache_dir"),
         (["index", "--index", "new", "--vocabulary", "MODEL", "--store=nowhere/train"], "there is no file"),
+        (["index", "--index", "new", "--vocabulary", "MODEL", "--store=ja=nowhere"], "SUBSET/SPLIT=PREFIX"),
         (["index", "--index", "new", "--vocabulary", "nowhere", "--store=a/train"], "there is no vocabulary"),
         (["index", "--index", "INDEX", "--vocabulary", "MODEL", "--store", "STORE", "--licence=ja"], "TASK=LICENCE"),
         (["index", "--index", "INDEX", "--vocabulary", "MODEL", "--store", "STORE", "--licence=xx=CC"], "none of the stores"),

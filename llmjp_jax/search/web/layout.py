@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from llmjp_jax.corpus.pipeline import report_elements
 from llmjp_jax.corpus.pipeline.report_elements import Markup, breakable, element, join
@@ -170,7 +171,9 @@ def counted(number: int, noun: str) -> str:
 
 def link_to_document(document: object, query: str = "", anchor: str = "") -> str:
     """The address of a document, with the question for which it was found."""
-    return f"/document/{document}{f'?{query}' if query else ''}{f'#{anchor}' if anchor else ''}"
+    subset, split, number = str(document).rsplit("/", 2)
+    name = f"{quote(subset, safe='')}/{split}/{number}"
+    return f"/document/{name}{f'?{query}' if query else ''}{f'#{anchor}' if anchor else ''}"
 
 
 def listed(*items: tuple[str, str | Iterable[str]]) -> Markup:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from llmjp_jax.search.results import DocumentId
+from llmjp_jax.search.web.layout import link_to_document
 from llmjp_jax.search.web.request import Refusal, check_host, check_sender, parse_target
 
 
@@ -99,3 +101,9 @@ def test_what_another_site_sends_is_refused(method, origins, sites, modes, allow
     with pytest.raises(Refusal) as refusal:
         check_sender(method, "localhost:8000", origins, sites, modes)
     assert refusal.value.status == 403
+
+
+@pytest.mark.parametrize("subset", ["ja", "cc/2013", "日本語", "a%2Fb", "q?#"])
+def test_the_address_of_a_document_leads_back_to_it(subset):
+    path, fields = parse_target(link_to_document(DocumentId(subset, "train", 7), "q=a", "match-1"))
+    assert (path, fields) == (("document", subset, "train", "7"), {"q": ("a",)})
