@@ -66,7 +66,7 @@ def _index(options: argparse.Namespace) -> None:
     for store in contents.stores:
         print(
             f"{store.subset}/{store.split}: {store.documents:,} documents, {store.tokens:,} tokens, {store.text_bytes:,} bytes of "
-            f"text{' (decoded)' if store.text == 'decoded' else ''}, licence {store.licence or 'unknown'}"
+            f"text{' (decoded)' if store.text == 'decoded' else ''}, licence {store.licence_words or 'unknown'}"
         )
     text = sum(store.text_bytes for store in contents.stores)
     size = size_of(Path(options.index))

@@ -36,6 +36,7 @@ class StoreInfo:
       documents, tokens, characters, text_bytes: how much there is of it; bytes in UTF-8.
       text: 'source' or 'decoded': where its text was taken from.
       licence: of its subset; a document's own may be another. None where nothing says it.
+      licences: those that its documents name themselves.
       files: names of the files its text was read from.
       shards: names of the folders of its parts, in order.
     """
@@ -49,8 +50,19 @@ class StoreInfo:
     text_bytes: int
     text: str
     licence: str | None
+    licences: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     shards: tuple[str, ...] = ()
+
+    @property
+    def licence_words(self) -> str | None:
+        """Its licence, or else those of its documents, the first five of them."""
+        more = len(self.licences) - 5
+        return (
+            self.licence
+            or ", ".join([*self.licences[:5], *([f"{more} more"] if more > 0 else [])])
+            or None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +103,7 @@ class Contents:
 
 
 def _store(fields: dict[str, Any]) -> StoreInfo:
-    lists = {name: tuple(fields[name]) for name in ("files", "shards")}
+    lists = {name: tuple(fields[name]) for name in ("licences", "files", "shards")}
     if any(Path(name).name != name or name in ("", "..") for name in lists["shards"]):
         raise ValueError(f"shards {fields['shards']} are no names of folders")
     return StoreInfo(**fields | lists)

@@ -234,6 +234,7 @@ def _described(plan: _Planned, decoded_text: bool, licence: str | None) -> Store
         text_bytes=sum(shard["text_bytes"] for shard in shards),
         text="source" if from_source else "decoded",
         licence=licence,
+        licences=tuple(sorted({name for shard in shards for name in shard["licences"]})),
         files=tuple(Path(source["path"]).name for source in files),
         shards=tuple(job.name for job in plan.jobs),
     )

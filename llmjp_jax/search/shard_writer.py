@@ -18,7 +18,7 @@ import numpy as np
 from llmjp_jax.inputs import TokenStore
 from llmjp_jax.search.folder import SHARDS, shard_name
 from llmjp_jax.search.terms import char_terms, id_terms, register, schema, word_terms
-from llmjp_jax.search.texts import StoredText, stored_texts
+from llmjp_jax.search.texts import StoredText, licence_of, stored_texts
 from llmjp_jax.tokenizer import Vocabulary, load_vocabulary
 
 _HEAP_BYTES = 256_000_000  # of Tantivy's writer; it writes a segment when this is full
@@ -78,13 +78,14 @@ def _fill(path: Path, job: ShardJob, progress: Callable[[int], None]) -> None:
     _write_ids(path, store, documents, vocabulary)
     index = _open_tantivy(path / "tantivy")
     writer = index.writer(heap_size=_HEAP_BYTES, num_threads=1)
-    sizes, characters, done = [], 0, 0
+    sizes, licences, characters, done = [], set(), 0, 0
     with (path / "text.bin").open("wb") as file:
         texts = stored_texts(store, vocabulary, documents, job.decode)
         for row, (number, stored) in enumerate(zip(documents, texts, strict=True)):
             ids = store[number]
             sizes.append(file.write(stored.text.encode()))
             characters += len(stored.text)
+            licences.add(licence_of(stored.meta, None))
             writer.add_document(_document(row, ids, stored))
             done += len(ids)
             if row % _REPORT_EVERY == 0:
@@ -101,6 +102,7 @@ def _fill(path: Path, job: ShardJob, progress: Callable[[int], None]) -> None:
         "tokens": _tokens(store, documents),
         "characters": characters,
         "text_bytes": len(text),
+        "licences": sorted(licences - {None}),
     }
     with (path / "shard.json").open("w") as file:
         json.dump({"identity": job.identity, "dtype": store.dtype.name, **counts}, file)

@@ -239,7 +239,7 @@ def test_a_damaged_part_is_named(tmp_path, small_corpora, name, how):
         "",
         "{}",
         '{"format": 99}',
-        '{"format": 1, "vocabulary": "", "stores": [{"files": [], "shards": ["../x"]}]}',
+        '{"format": 1, "vocabulary": "", "stores": [{"licences": [], "files": [], "shards": ["../x"]}]}',
     ],
 )
 def test_an_index_file_that_is_not_whole_is_named(tmp_path, content):
@@ -268,3 +268,9 @@ def test_stores_of_a_mixture_have_the_names_of_its_tasks(tmp_path, small_corpora
     assert found == {tmp_path / "cache" / "cc" / "2013" / "train": ("cc/2013", "train")}
     with pytest.raises(UserError, match="none of the splits validation"):
         prefixes_of(tmp_path / "cache", ["all"], ["validation"])
+
+
+def test_the_licences_that_documents_name_are_told(small_index):
+    assert {key: store.licence_words for key, store in small_index.stores.items()} == {
+        ("ja", "train"): "CC-ja", ("ja", "validation"): "CC-ja", ("en", "train"): "CC-en", ("code", "train"): "CC-code",
+    }  # fmt: skip

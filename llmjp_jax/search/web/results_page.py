@@ -33,7 +33,7 @@ def front_page(index: CorpusIndex, question: Question, modes: Sequence[str]) -> 
             f"{store.documents:,}",
             f"{store.tokens:,}",
             f"{store.characters:,}",
-            store.licence or "as each document says",
+            store.licence_words or "not known",
         )
         for store in stores
     ]
